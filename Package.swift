@@ -1,0 +1,117 @@
+// swift-tools-version: 6.1
+import Foundation
+import PackageDescription
+
+// wolfSSL comes from `.deps/wolfssl` when `scripts/setup` has built it there, and from the system otherwise. The archive
+// is linked by its path: libcoap's pkg-config file puts the system's library folder first, and `-lwolfssl` would then
+// silently take the system's library under the headers of the other one.
+let builtWolfSSL = Context.packageDirectory + "/.deps/wolfssl"
+let hasBuiltWolfSSL = FileManager.default.fileExists(atPath: builtWolfSSL + "/lib/libwolfssl.a")
+
+let cWolfSSL: Target =
+    hasBuiltWolfSSL
+    ? .systemLibrary(name: "CWolfSSL")
+    : .systemLibrary(name: "CWolfSSL", pkgConfig: "wolfssl", providers: [.apt(["libwolfssl-dev"])])
+let wolfSSLHeaders: [SwiftSetting] =
+    hasBuiltWolfSSL ? [.unsafeFlags(["-Xcc", "-I\(builtWolfSSL)/include"])] : []
+let wolfSSLArchive: [LinkerSetting] =
+    hasBuiltWolfSSL ? [.unsafeFlags(["\(builtWolfSSL)/lib/libwolfssl.a"])] : [.linkedLibrary("wolfssl")]
+
+let package = Package(
+    name: "bootgate",
+    products: [
+        .executable(name: "bootgate", targets: ["bootgate"]),
+        .executable(name: "bootgate-simulator", targets: ["bootgate-simulator"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // C libraries: a module map and one shim header each.
+        cWolfSSL,
+        .systemLibrary(name: "CCoAP", pkgConfig: "libcoap-3-notls", providers: [.apt(["libcoap3-dev"])]),
+        .systemLibrary(name: "CCoAPOpenSSL", pkgConfig: "libcoap-3-openssl", providers: [.apt(["libcoap3-dev"])]),
+
+        // Pure values and machines: no sockets, no clocks, no tasks.
+        .target(name: "Secrets"),
+        .target(name: "DTLS", dependencies: ["CWolfSSL", "Secrets"], linkerSettings: wolfSSLArchive),
+        .target(name: "CoAP", dependencies: ["CCoAP"]),
+        .target(name: "LwM2M", dependencies: ["Secrets"]),
+
+        // The data path, the stores behind it, and the command.
+        .target(
+            name: "Gateway",
+            dependencies: [
+                "DTLS", "CoAP", "LwM2M", "Secrets",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
+        .target(
+            name: "Records",
+            dependencies: [
+                "Gateway", "LwM2M", "Secrets",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
+        .executableTarget(
+            name: "bootgate",
+            dependencies: [
+                "Gateway", "Records", "LwM2M", "Secrets", "DTLS", "CoAP",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                .product(name: "Yams", package: "Yams"),
+            ]
+        ),
+        .executableTarget(
+            name: "bootgate-simulator",
+            dependencies: [
+                "CCoAPOpenSSL",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]
+        ),
+
+        .testTarget(name: "SecretsTests", dependencies: ["Secrets"]),
+        .testTarget(name: "DTLSTests", dependencies: ["DTLS", "Secrets"]),
+        .testTarget(name: "CoAPTests", dependencies: ["CoAP"]),
+        .testTarget(name: "LwM2MTests", dependencies: ["LwM2M", "Secrets"], resources: [.copy("Resources")]),
+        .testTarget(
+            name: "GatewayTests",
+            dependencies: [
+                "Gateway", "LwM2M", "Secrets", "CoAP", "DTLS",
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+            ]
+        ),
+        .testTarget(
+            name: "RecordsTests",
+            dependencies: ["Records", "Gateway", "Secrets", .product(name: "GRDB", package: "GRDB.swift")]
+        ),
+        .testTarget(name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Secrets"]),
+        .testTarget(name: "EndToEndTests", dependencies: []),
+    ],
+    swiftLanguageModes: [.v6]
+)
+
+// One set of rules for all targets of ours.
+for target in package.targets where target.type != .system {
+    target.swiftSettings =
+        (target.swiftSettings ?? []) + wolfSSLHeaders + [
+            .enableUpcomingFeature("ExistentialAny"),
+            .enableUpcomingFeature("InternalImportsByDefault"),
+            .enableUpcomingFeature("MemberImportVisibility"),
+            .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+        ]
+}

@@ -1,0 +1,159 @@
+package import CoAP
+package import DTLS
+package import LwM2M
+package import Secrets
+
+/// What the gateway runs with: the configuration file after it was read and checked, as plain values.
+///
+/// `interface.md` names the keys of the file in the same words; the command reads it, nothing below the command knows YAML.
+package struct GatewayConfiguration: Sendable {
+    package var listeners: [Listener]
+    package var bootstrap: Bootstrap
+    package var servers: [ServerRule]
+    package var unmatched: Unmatched = .refuse
+    package var credentials = CredentialPolicy()
+    package var dtls = DTLSPolicy()
+    /// Message layer towards devices.
+    package var deviceTransmission = TransmissionParameters()
+    /// Message layer towards servers.
+    package var upstreamTransmission = TransmissionParameters()
+    package var pool = PoolPolicy()
+    package var limits = Limits()
+    /// How long running bootstraps may take to finish after SIGTERM.
+    package var drain: Duration = .seconds(30)
+
+    package init(listeners: [Listener], bootstrap: Bootstrap, servers: [ServerRule]) {
+        self.listeners = listeners
+        self.bootstrap = bootstrap
+        self.servers = servers
+    }
+
+    /// How a device arrives.
+    package enum Security: String, Sendable {
+        /// DTLS with a pre-shared key: the identity decides what the peer is.
+        case dtls
+        /// Plain CoAP: the source address is checked against the SIM records.
+        case plain
+    }
+
+    /// One address to listen on. A wildcard becomes one socket per local address.
+    package struct Listener: Sendable, Equatable {
+        package var security: Security
+        package var address: IPAddress
+        /// 0 lets the system choose.
+        package var port: UInt16
+        /// Name of the entry in `servers` whose registrations arrive here, for plain listeners.
+        package var server: String?
+
+        package init(security: Security, address: IPAddress, port: UInt16, server: String? = nil) {
+            self.security = security
+            self.address = address
+            self.port = port
+            self.server = server
+        }
+    }
+
+    /// A server behind the gateway.
+    package struct Upstream: Sendable, Equatable {
+        package var uri: ServerURI
+
+        package init(uri: ServerURI) { self.uri = uri }
+    }
+
+    /// A server's address in the form for devices over DTLS and in the form for plain ones. A missing form means that
+    /// devices which came that way are refused.
+    package struct DeviceURIs: Sendable, Equatable {
+        package var secure: ServerURI?
+        package var plain: ServerURI?
+
+        package init(secure: ServerURI? = nil, plain: ServerURI? = nil) {
+            self.secure = secure
+            self.plain = plain
+        }
+    }
+
+    package struct Bootstrap: Sendable, Equatable {
+        /// In order of preference.
+        package var upstreams: [Upstream]
+        /// The device's way back: always this gateway, as devices reach it.
+        package var account: DeviceURIs
+
+        package init(upstreams: [Upstream], account: DeviceURIs) {
+            self.upstreams = upstreams
+            self.account = account
+        }
+    }
+
+    /// One LwM2M server that the bootstrap server writes, and what a device gets instead.
+    package struct ServerRule: Sendable, Equatable {
+        package var name: String
+        /// As written upstream; at least one of the two; both given: both must match. Compared by component.
+        package var matchURI: ServerURI?
+        package var matchShortServerID: UInt16?
+        package var device: DeviceURIs
+        /// Where the registration leg goes; nil when the server speaks DTLS itself.
+        package var relay: Upstream?
+
+        package init(
+            name: String, matchURI: ServerURI?, matchShortServerID: UInt16?, device: DeviceURIs, relay: Upstream?
+        ) {
+            self.name = name
+            self.matchURI = matchURI
+            self.matchShortServerID = matchShortServerID
+            self.device = device
+            self.relay = relay
+        }
+    }
+
+    /// What becomes of an account whose server has no rule.
+    package enum Unmatched: String, Sendable {
+        case refuse, keep
+    }
+
+    package struct CredentialPolicy: Sendable, Equatable {
+        /// 16 to 64.
+        package var keyBytes = 16
+        /// Characters of an identity, 16 to 128; small clients take 29 at most.
+        package var identityLength = 29
+        /// An unused credential expires after this.
+        package var useWithin: Duration = .seconds(7 * 86_400)
+        /// A replaced credential lives at most this long beside an unproven successor.
+        package var overlap: Duration = .seconds(7 * 86_400)
+        /// Nil: no upper bound.
+        package var maximumAge: Duration?
+
+        package init() {}
+    }
+
+    package struct DTLSPolicy: Sendable, Equatable {
+        /// In order of preference of the gateway.
+        package var suites: [CipherSuite] = [
+            .pskAES128CCM8, .ecdhePSKChaCha20, .pskAES128GCM, .pskAES128CCM, .pskAES128CBC,
+        ]
+
+        package init() {}
+    }
+
+    package struct PoolPolicy: Sendable, Equatable {
+        package var minimumIdle = 8
+        /// How long a device may wait for a socket before it gets 5.03.
+        package var wait: Duration = .seconds(2)
+        /// How long a socket rests after a lease that did not end cleanly; at least 247 s.
+        package var quarantine: Duration = .seconds(300)
+        /// Local addresses to use upstream; empty: the system's choice.
+        package var from: [IPAddress] = []
+
+        package init() {}
+    }
+
+    package struct Limits: Sendable, Equatable {
+        /// Live device sessions; nil: from the descriptor limit.
+        package var sessions: Int?
+        package var halfOpen = 4096
+        /// Plain bootstraps of one source (IPv6: one /64) that no device has acknowledged yet.
+        package var unansweredPerSource = 64
+        package var sessionsPerSIM = 4
+
+        package init() {}
+    }
+}

@@ -1,0 +1,40 @@
+/// Why something did not happen: the one vocabulary of logs, the audit journal and metrics.
+package enum FailureCause: String, Sendable, CaseIterable {
+    case unauthorized
+    case endpointMismatch = "endpoint mismatch"
+    case unknownIdentity = "unknown identity"
+    case wrongKey = "wrong key"
+    case suspended
+    case retired
+    case noRouteForServer = "no route for server"
+    case upstreamUnreachable = "upstream unreachable"
+    case upstreamSilent = "upstream silent"
+    case upstreamRefused = "upstream refused"
+    case deviceUnreachable = "device unreachable"
+    case deviceRefused = "device refused"
+    case finishRefused = "finish refused"
+    case superseded = "superseded by a new request"
+    case publicationRefused = "publication refused"
+    case malformed
+    case unsupported
+    case storeUnavailable = "store unavailable"
+    case limit
+    case shutdown = "gateway stopping"
+    case `internal`
+
+    /// Whose doing it was, and so who has to act.
+    package enum Source: String, Sendable {
+        case device, upstream, gateway, `operator`
+    }
+
+    package var source: Source {
+        switch self {
+        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .deviceUnreachable, .deviceRefused,
+            .finishRefused, .superseded, .malformed:
+            .device
+        case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .publicationRefused, .unsupported: .upstream
+        case .suspended, .retired, .noRouteForServer, .shutdown: .operator
+        case .storeUnavailable, .limit, .internal: .gateway
+        }
+    }
+}

@@ -1,0 +1,4 @@
+@main
+struct Bootgate {
+    static func main() {}
+}
