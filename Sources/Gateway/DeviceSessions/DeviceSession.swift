@@ -11,12 +11,14 @@ struct PeerKey: Hashable, Sendable {
 /// One address at one of our sockets: the session that lives there, and the handshake that may replace it.
 ///
 /// A live session survives a ClientHello from its address until the new handshake has proved itself (RFC 6347, 4.2.8).
-final class DevicePeer {
+final class DevicePeer: Timed {
     let key: PeerKey
     /// Kept for answers: making one costs an allocation.
     let remote: SocketAddress
     var session: DeviceSession?
     var handshake: Handshake?
+    var due: ContinuousClock.Instant?
+    var queueIndex = -1
 
     init(key: PeerKey, remote: SocketAddress) {
         self.key = key
@@ -33,8 +35,6 @@ final class Handshake {
     let clientRandom: UInt64
     /// What the identity stands for, once it was looked up.
     var resolution: IdentityResolution?
-    /// Due time that stands in the deadline queue.
-    var scheduled: ContinuousClock.Instant?
 
     init(dtls: DTLSSession, clientRandom: UInt64) {
         self.dtls = dtls
@@ -64,8 +64,6 @@ final class DeviceSession {
     var lastHeard: ContinuousClock.Instant
     /// True once the device has acknowledged or answered anything: its address is not forged.
     var hasAnswered = false
-    /// Due time that stands in the deadline queue.
-    var scheduled: ContinuousClock.Instant?
     var isClosed = false
 
     init(

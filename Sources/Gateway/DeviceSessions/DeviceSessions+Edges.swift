@@ -65,7 +65,7 @@ extension DeviceSessions: LeaseHolder {
             var work = Work(now: now, wallClock: sessions.environment.wallClock())
             body(sessions, session, &work)
             sessions.carryOut(&work, for: session)
-            sessions.schedule(session)
+            sessions.schedule(session.peer)
         }
     }
 

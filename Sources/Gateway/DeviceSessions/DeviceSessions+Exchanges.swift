@@ -60,7 +60,7 @@ extension DeviceSessions {
         var work = Work(now: now, wallClock: self.environment.wallClock())
         body(&work.events, &work.bootstrap)
         self.carryOut(&work, for: session)
-        self.schedule(session)
+        self.schedule(session.peer)
     }
 
     /// What is still to be done for one session.
@@ -286,7 +286,7 @@ extension DeviceSessions {
         self.counters.sessionsClosed += 1
         if session.arrival == .plain && !session.hasAnswered { self.releaseUnanswered(session) }
         if session.peer.session === session { session.peer.session = nil }
-        if session.peer.isEmpty { self.peers[session.peer.key] = nil }
+        self.forgetIfEmpty(session.peer)
         var siblings = self.byICCID[session.record.iccid] ?? []
         siblings.removeAll { $0 === session }
         self.byICCID[session.record.iccid] = siblings.isEmpty ? nil : siblings

@@ -116,7 +116,7 @@ extension DeviceSessions {
         case .established: self.promote(handshake, of: peer, now: now)
         case .closed: self.abandon(handshake, of: peer, now: now)
         }
-        if peer.handshake === handshake { self.schedule(handshake, at: peer.key) }
+        self.schedule(peer)
     }
 
     func handshakeDue(_ handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant) {
@@ -128,7 +128,7 @@ extension DeviceSessions {
         guard peer.handshake === handshake else { return }
         peer.handshake = nil
         self.halfOpen -= 1
-        if peer.isEmpty { self.peers[peer.key] = nil }
+        self.forgetIfEmpty(peer)
         guard let resolution = handshake.resolution, let identity = handshake.dtls.identity else {
             self.counters.handshakeFailed(.deviceUnreachable)
             return
@@ -217,7 +217,7 @@ extension DeviceSessions {
         case .unknown:
             // Cannot be: nobody has the random key that an unknown identity is given.
             self.counters.handshakeFailed(.internal)
-            if peer.isEmpty { self.peers[peer.key] = nil }
+            self.forgetIfEmpty(peer)
             return
         case .bootstrap(let record):
             session = self.open(peer, .dtls, handshake.dtls, record, options: .endpoint, now: now)
@@ -229,7 +229,7 @@ extension DeviceSessions {
                 handshake.dtls.close()
                 handshake.dtls.drainOutput { self.transmit($0, to: peer) }
                 self.failures.report(.noRouteForServer, iccid: record.iccid, peer: peer.key.address, now: now)
-                if peer.isEmpty { self.peers[peer.key] = nil }
+                self.forgetIfEmpty(peer)
                 return
             }
             session = self.open(peer, .dtls, handshake.dtls, record, options: .proxy, now: now)

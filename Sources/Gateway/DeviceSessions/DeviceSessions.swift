@@ -89,7 +89,7 @@ package actor DeviceSessions {
     var unanswered: [UInt64: Int] = [:]
 
     // Timers.
-    var deadlines = DeadlineQueue<PeerKey>()
+    var deadlines = DeadlineQueue<DevicePeer>()
     var timer: Scheduled<Void>?
     var timerDue: ContinuousClock.Instant?
 
@@ -174,24 +174,26 @@ package actor DeviceSessions {
 
     // MARK: - Time
 
-    /// Puts the session's next deadline into the queue, unless an earlier entry of it is there.
-    func schedule(_ session: DeviceSession) {
-        guard !session.isClosed else { return }
-        let idle = session.registration != nil ? Self.registrationIdleLimit : Self.bootstrapIdleLimit
-        var due = session.lastHeard.advanced(by: idle)
+    /// Sees to it that the peer is looked at when the next of its deadlines has come.
+    func schedule(_ peer: DevicePeer) {
+        if let due = peer.handshake?.dtls.deadline { self.deadlines.wake(peer, by: due) }
+        guard let session = peer.session else { return }
+        var due = session.lastHeard.advanced(by: Self.idleLimit(of: session))
         if let deadline = session.layer.deadline { due = min(due, deadline) }
         if let deadline = session.bootstrap?.deadline { due = min(due, deadline) }
         if let deadline = session.dtls?.deadline { due = min(due, deadline) }
-        if let scheduled = session.scheduled, scheduled <= due { return }
-        session.scheduled = due
-        self.deadlines.add(session.peer.key, due: due)
+        self.deadlines.wake(peer, by: due)
     }
 
-    func schedule(_ handshake: Handshake, at key: PeerKey) {
-        guard let due = handshake.dtls.deadline else { return }
-        if let scheduled = handshake.scheduled, scheduled <= due { return }
-        handshake.scheduled = due
-        self.deadlines.add(key, due: due)
+    private static func idleLimit(of session: DeviceSession) -> Duration {
+        session.registration != nil ? Self.registrationIdleLimit : Self.bootstrapIdleLimit
+    }
+
+    /// Nothing is left at this address.
+    func forgetIfEmpty(_ peer: DevicePeer) {
+        guard peer.isEmpty else { return }
+        self.deadlines.remove(peer)
+        if self.peers[peer.key] === peer { self.peers[peer.key] = nil }
     }
 
     private func armTimer() {
@@ -209,23 +211,18 @@ package actor DeviceSessions {
         self.timer = nil
         self.timerDue = nil
         let now = self.environment.now()
-        while let key = self.deadlines.next(now: now) {
-            guard let peer = self.peers[key] else { continue }
-            if let handshake = peer.handshake, handshake.scheduled.map({ $0 <= now }) ?? false {
-                handshake.scheduled = nil
+        while let peer = self.deadlines.next(now: now) {
+            if let handshake = peer.handshake, let due = handshake.dtls.deadline, due <= now {
                 self.handshakeDue(handshake, of: peer, now: now)
             }
-            if let session = peer.session, session.scheduled.map({ $0 <= now }) ?? false {
-                session.scheduled = nil
-                self.sessionDue(session, now: now)
-            }
+            if let session = peer.session { self.sessionDue(session, now: now) }
+            self.schedule(peer)
         }
         self.endTurn()
     }
 
     private func sessionDue(_ session: DeviceSession, now: ContinuousClock.Instant) {
-        let idle = session.registration != nil ? Self.registrationIdleLimit : Self.bootstrapIdleLimit
-        if session.lastHeard.advanced(by: idle) <= now && !(session.bootstrap?.isRunning ?? false) {
+        if session.lastHeard.advanced(by: Self.idleLimit(of: session)) <= now && !(session.bootstrap?.isRunning ?? false) {
             self.end(session, cause: nil, now: now)
             return
         }
