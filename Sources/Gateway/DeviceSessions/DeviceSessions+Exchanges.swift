@@ -7,7 +7,7 @@ internal import Secrets
 extension DeviceSessions {
     func open(
         _ peer: DevicePeer, _ arrival: GatewayConfiguration.Security, _ dtls: DTLSSession?, _ record: SIMRecord,
-        options: MessageLayer.OptionPolicy, now: ContinuousClock.Instant
+        options: OptionPolicy, now: ContinuousClock.Instant
     ) -> DeviceSession {
         let layer = MessageLayer(
             parameters: self.configuration.deviceTransmission, options: options, seed: self.nextSeed()

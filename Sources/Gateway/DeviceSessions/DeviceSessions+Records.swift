@@ -1,3 +1,4 @@
+internal import NIOCore
 internal import Secrets
 
 /// Credentials on their way to disk, and records that change while sessions live.

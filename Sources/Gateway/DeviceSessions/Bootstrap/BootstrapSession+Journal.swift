@@ -1,4 +1,5 @@
 internal import LwM2M
+internal import Secrets
 
 /// The audit records of a bootstrap. Keys appear as fingerprints alone.
 extension BootstrapSession {

@@ -209,12 +209,13 @@ extension BootstrapSession {
     ) {
         guard let attempt = self.attempt, case .running(.some(let operation)) = attempt.step, operation.isAtDevice
         else { return }
-        let isReset = failure == .reset
-        // The first message without an acknowledgement stops the flow (spec 4.7, T43).
-        actions.append(.answerUpstream(operation.request, CoAPResponse(isReset ? .badGateway : .gatewayTimeout)))
+        // The first message without an acknowledgement stops the flow (spec 4.7).
+        actions.append(.answerUpstream(operation.request, UpstreamAnswer.response(to: failure)))
         self.attempt?.step = .running(nil)
+        let isUnreachable = failure == .unacknowledged || failure == .noResponse
         self.fail(
-            isReset ? .deviceRefused : .deviceUnreachable, releasing: .parked, wallClock: wallClock, into: &actions
+            isUnreachable ? .deviceUnreachable : .deviceRefused, releasing: .parked, wallClock: wallClock,
+            into: &actions
         )
     }
 

@@ -184,11 +184,13 @@ package struct BootstrapSession: Sendable {
     ) {
         guard let attempt = self.attempt, case .requesting = attempt.step else { return }
         switch failure {
-        case .reset:
+        case .reset, .unusableResponse:
             actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: .upstreamRefused)))
             self.fail(.upstreamRefused, releasing: .parked, wallClock: wallClock, into: &actions)
         case .unacknowledged, .noResponse:
             self.tryNextUpstream(after: .upstreamSilent, releasing: .parked, wallClock: wallClock, into: &actions)
+        case .overloaded:
+            self.tryNextUpstream(after: .limit, releasing: .parked, wallClock: wallClock, into: &actions)
         }
     }
 

@@ -1,4 +1,5 @@
 package import CoAP
+internal import LwM2M
 
 /// The registration leg of one device: its Register, Update and De-register go to the LwM2M server behind the gateway,
 /// the server's requests come back, and observations run on. Events in, actions out; no sockets, clocks or tasks.
@@ -155,7 +156,12 @@ package struct RegistrationRelay: Sendable {
         into actions: inout [Action]
     ) {
         guard let pending = self.upstream.removeValue(forKey: exchange) else { return }
-        let cause: FailureCause = failure == .reset ? .upstreamRefused : .upstreamSilent
+        let cause: FailureCause =
+            switch failure {
+            case .reset, .unusableResponse: .upstreamRefused
+            case .unacknowledged, .noResponse: .upstreamSilent
+            case .overloaded: .limit
+            }
         actions.append(.answerDevice(pending.request, DeviceAnswer.response(to: cause)))
         if pending.kind == .register {
             actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause)))
@@ -217,7 +223,7 @@ package struct RegistrationRelay: Sendable {
         _ exchange: MessageLayer.ExchangeID, _ failure: MessageLayer.Failure, into actions: inout [Action]
     ) {
         guard let request = self.device.removeValue(forKey: exchange) else { return }
-        actions.append(.answerUpstream(request, CoAPResponse(failure == .reset ? .badGateway : .gatewayTimeout)))
+        actions.append(.answerUpstream(request, UpstreamAnswer.response(to: failure)))
     }
 
     /// The server does not want this observation any more: it answered a notification with RST.
