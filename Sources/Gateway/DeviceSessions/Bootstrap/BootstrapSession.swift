@@ -27,7 +27,7 @@ package struct BootstrapSession: Sendable {
         }
     }
 
-    package enum Action: Sendable {
+    package enum Action: Sendable, Equatable {
         /// Find a socket to one of these servers; the answer comes as ``leaseGranted(_:now:into:)`` or
         /// ``leaseRefused(_:now:into:)``.
         case acquireLease([GatewayConfiguration.Upstream])

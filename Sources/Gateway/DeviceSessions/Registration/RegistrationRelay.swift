@@ -8,7 +8,7 @@ internal import LwM2M
 /// the device waits for an answer, requests of the server wait behind it, because a client that gets them first may
 /// drop them.
 package struct RegistrationRelay: Sendable {
-    package enum Action: Sendable {
+    package enum Action: Sendable, Equatable {
         case acquireLease(GatewayConfiguration.Upstream)
         case releaseLease(LeaseEnd)
         /// Send on the lease, and tell the exchange's number with ``forwarded(_:asUpstream:)``.
