@@ -7,6 +7,8 @@ extension DeviceSessions: DatagramReceiver {
         _ buffer: ByteBuffer, from address: PeerAddress, remote: SocketAddress, listener: Int
     ) {
         self.assumeIsolated { sessions in
+            // The sockets are bound one after another; the first datagrams may come before all are known.
+            guard listener < sessions.listeners.count else { return }
             sessions.counters.datagramsFromDevices += 1
             let now = sessions.environment.now()
             let key = PeerKey(listener: listener, address: address)

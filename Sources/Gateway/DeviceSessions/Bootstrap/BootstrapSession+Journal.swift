@@ -46,9 +46,9 @@ extension BootstrapSession {
 
     private static func fields(_ account: AccountSummary) -> [AuditEvent.Field] {
         var fields: [AuditEvent.Field] = [
-            .init("uri", .text(account.uri)), .init("security", .text(account.securityModeName)),
+            .init("uri", .text(account.uri)), .init("security", .text(account.securityMode)),
         ]
-        if let identity = account.identity { fields.append(.init("identity", .text(identity.description))) }
+        if let identity = account.identity { fields.append(.init("identity", .text(identity))) }
         if let key = account.key { fields.append(.init("key", .text(KeyFingerprint.text(of: key)))) }
         return fields
     }

@@ -39,27 +39,30 @@ extension BootstrapSession {
     ) {
         if let refusal = request.blockRefusal {
             actions.append(.answerUpstream(id, refusal))
-            self.refuse(.limit, isAccount: true)
+            self.attempt?.refusal = .unsupported
+            self.attempt?.mustNotFinish = true
             return
         }
         guard let path = request.uriPath else {
             actions.append(.answerUpstream(id, CoAPResponse(.badRequest)))
             return
         }
-        switch BootstrapCommand(code: request.code.rawValue, path: path) {
-        case .write:
-            self.write(id, request, path: path, wallClock: wallClock, into: &actions)
+        switch BootstrapOperation(from: .server, method: request.code.rawValue, path: path, accept: request.accept) {
+        case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
         case .delete(let target):
-            if target.objectID == nil { self.attempt?.rewriter.reset() }
+            do throws(RewriteRefusal) {
+                try self.attempt?.rewriter.permitDelete(target)
+            } catch {
+                actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
+                return
+            }
             self.passToDevice(id, CoAPRequest(.delete, path: target.segments), isFinish: false, into: &actions)
         case .discover(let target), .read(let target):
-            var passed = CoAPRequest(.get, path: target.segments)
-            if let accept = request.accept { passed.options.append(.accept, uint: UInt32(accept)) }
+            let passed = CoAPRequest(.get, path: target.segments, accept: request.accept)
             self.passToDevice(id, passed, isFinish: false, into: &actions)
-        case .finish:
-            self.finish(id, wallClock: wallClock, into: &actions)
-        case .refused(let code):
-            actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
+        case .finish: self.finish(id, wallClock: wallClock, into: &actions)
+        case .refused(let code): actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
+        case .request, .other: actions.append(.answerUpstream(id, CoAPResponse(.methodNotAllowed)))
         }
     }
 
@@ -93,8 +96,8 @@ extension BootstrapSession {
             var event = self.event(.bootstrapRefused, wallClock, of: attempt, cause: error.cause)
             event.detail += detail
             actions.append(.journal(event))
+            if error.isAccount && attempt.refusal == nil { attempt.refusal = error.cause }
             self.attempt = attempt
-            self.refuse(error.cause, isAccount: error.isAccount)
             return
         }
         attempt.minted += minted
@@ -115,18 +118,13 @@ extension BootstrapSession {
         self.passToDevice(id, passed, isFinish: false, into: &actions)
     }
 
-    /// Remembers that something the device needs was not written: Finish will be refused here (T42).
-    private mutating func refuse(_ cause: FailureCause, isAccount: Bool) {
-        if isAccount && self.attempt?.refusal == nil { self.attempt?.refusal = cause }
-    }
-
     // MARK: - Finish
 
     private mutating func finish(
         _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
         guard var attempt = self.attempt else { return }
-        if attempt.refusal != nil {
+        if attempt.mustNotFinish || !attempt.rewriter.mayFinish {
             // The server may correct what was refused and finish again; until then the device must not.
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
             return
@@ -150,12 +148,15 @@ extension BootstrapSession {
     ) {
         guard var attempt = self.attempt, attempt.storing > 0 else { return }
         attempt.storing -= 1
-        if !isDurable && attempt.refusal == nil { attempt.refusal = .storeUnavailable }
+        if !isDurable {
+            attempt.refusal = .storeUnavailable
+            attempt.mustNotFinish = true
+        }
         self.attempt = attempt
         guard attempt.storing == 0, case .running(.some(let operation)) = attempt.step,
             case .waitingForStore = operation.stage
         else { return }
-        if attempt.refusal != nil {
+        if attempt.mustNotFinish {
             self.attempt?.step = .running(nil)
             actions.append(.answerUpstream(operation.request, CoAPResponse(.internalServerError)))
             self.fail(.storeUnavailable, releasing: .parked, wallClock: wallClock, into: &actions)
