@@ -59,7 +59,8 @@ package final class GatewayService: Sendable {
         await self.drain(sessions)
         changes.cancel()
         await sessions.stop()
-        self.logger.info("gateway stopped", metadata: await sessions.counters.metadata)
+        let counters = await sessions.counters.metadata
+        self.logger.info("gateway stopped", metadata: counters)
         for listener in listeners { await listener.close() }
         await pool.stop()
     }

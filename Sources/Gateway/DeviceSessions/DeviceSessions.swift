@@ -1,8 +1,8 @@
-package import CoAP
+internal import CoAP
 package import DTLS
 package import Logging
 package import NIOCore
-package import Secrets
+internal import Secrets
 
 /// All device sessions of a shard: who is at which address, in which state, and what is due when.
 ///

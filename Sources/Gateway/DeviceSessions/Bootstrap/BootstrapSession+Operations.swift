@@ -78,11 +78,12 @@ extension BootstrapSession {
         do throws(RewriteRefusal) {
             let record = self.subject.record
             let policy = self.configuration.credentials
+            let endpoint = attempt.endpoint
             written = try attempt.rewriter.rewrite(
                 path: path, contentFormat: request.contentFormat, payload: request.payload
             ) { server, shortServerID in
                 let credential = OneTimeCredential.mint(
-                    for: record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
+                    for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
                     policy: policy, at: wallClock
                 )
                 minted.append(credential)

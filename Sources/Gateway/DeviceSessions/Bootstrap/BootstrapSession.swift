@@ -1,5 +1,5 @@
 package import CoAP
-package import LwM2M
+internal import LwM2M
 package import Secrets
 
 /// The bootstrap of one device, from its Bootstrap-Request to the answer to Finish: events in, actions out.
