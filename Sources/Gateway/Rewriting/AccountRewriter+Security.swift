@@ -45,12 +45,12 @@ extension AccountRewriter {
             guard let key = self.bootstrapKey else {
                 throw .broken("the SIM record has no key for the bootstrap account of a device over DTLS")
             }
-            account.setPreSharedKey(uri, identity: self.bootstrapIdentity, key: key)
+            try account.setPreSharedKey(uri, identity: self.bootstrapIdentity, key: key)
         case .plain:
             guard let uri = self.account.plain else {
                 throw .noRoute("bootstrap.account has no plain URI, and the device came plain; add it")
             }
-            account.setNoSec(uri)
+            try account.setNoSec(uri)
         }
         // The device would forget its bootstrap account after this time, and could never come back (T41).
         account.remove(12...12)
@@ -73,13 +73,13 @@ extension AccountRewriter {
         case (.preSharedKey, .dtls), (.noSec, .dtls):
             guard let uri = rule.device.secure else { throw .noForm(rule, "secure", "over DTLS") }
             let credential = self.credential(for: rule, shortServerID: shortServerID, mint: mint)
-            account.setPreSharedKey(uri, identity: credential.identity, key: credential.key)
+            try account.setPreSharedKey(uri, identity: credential.identity, key: credential.key)
         case (.preSharedKey, .plain), (.noSec, .plain):
             guard let uri = rule.device.plain else { throw .noForm(rule, "plain", "plain") }
             guard account.oscoreLink == nil else {
                 throw .oscore("/0/\(account.instanceID) would lose its OSCORE protection over the plain port")
             }
-            account.setNoSec(uri)
+            try account.setNoSec(uri)
         }
         return rule.name
     }
@@ -96,7 +96,7 @@ extension AccountRewriter {
             )
         }
         try self.refuseKeyOverPlain(account)
-        account.uri = uri.description
+        try account.setURI(uri)
         // Object 21 is not written, so a link to it would lead nowhere (T31).
         account.remove(17...17)
         account.remove(14...14)
@@ -156,13 +156,9 @@ extension AccountRewriter {
         return uri
     }
 
-    /// What every account must be before it goes out, or the device answers 4.06 (spec 2.4).
+    /// What every account must be before it goes out, or the device answers 4.06 (spec 2.4). Scheme and mode were made to
+    /// fit, or found to, where the address was decided.
     private static func verify(_ account: SecurityAccount) throws(RewriteRefusal) {
-        if let uri = try? ServerURI(account.uri), !account.securityMode.fits(uri.scheme) {
-            throw .broken(
-                "/0/\(account.instanceID) would have the scheme \(uri.scheme.rawValue) and mode \(account.securityMode.name)"
-            )
-        }
         guard account.securityMode == .preSharedKey else { return }
         guard account.publicKeyOrIdentity?.isEmpty == false, let key = account.secretKey, key.count > 0 else {
             throw .malformed("/0/\(account.instanceID) has mode PSK and no identity or no key")
@@ -172,9 +168,13 @@ extension AccountRewriter {
 
 extension SecurityAccount {
     /// Over DTLS with a pre-shared key. All that was for another server's address or another mode goes (T17, T18).
-    fileprivate mutating func setPreSharedKey(_ uri: ServerURI, identity: PSKIdentity, key: Secret) {
-        self.uri = uri.description
+    fileprivate mutating func setPreSharedKey(
+        _ uri: ServerURI,
+        identity: PSKIdentity,
+        key: Secret
+    ) throws(RewriteRefusal) {
         self.securityMode = .preSharedKey
+        try self.setURI(uri)
         self.publicKeyOrIdentity = identity.bytes
         if self.serverPublicKey != nil { self.serverPublicKey = [] }
         self.secretKey = key
@@ -182,9 +182,9 @@ extension SecurityAccount {
     }
 
     /// Plain CoAP, with no key of any kind.
-    fileprivate mutating func setNoSec(_ uri: ServerURI) {
-        self.uri = uri.description
+    fileprivate mutating func setNoSec(_ uri: ServerURI) throws(RewriteRefusal) {
         self.securityMode = .noSec
+        try self.setURI(uri)
         if self.publicKeyOrIdentity != nil { self.publicKeyOrIdentity = [] }
         if self.serverPublicKey != nil { self.serverPublicKey = [] }
         if self.secretKey != nil { self.secretKey = Secret([]) }
@@ -193,6 +193,14 @@ extension SecurityAccount {
             if self.smsSecurityMode != nil { self.smsSecurityMode = 3 }
         }
         self.remove(13...25)
+    }
+
+    /// The configuration has checked that secure forms are `coaps` and plain ones `coap`; a device would refuse anything else.
+    fileprivate mutating func setURI(_ uri: ServerURI) throws(RewriteRefusal) {
+        guard self.securityMode.fits(uri.scheme) else {
+            throw .broken("/0/\(self.instanceID) would have \(uri) with mode \(self.securityMode.name)")
+        }
+        self.uri = uri.description
     }
 }
 

@@ -32,7 +32,7 @@ package struct AccountChange: Sendable, Equatable {
 
 /// One account in the words of the audit journal.
 package struct AccountSummary: Sendable, Equatable {
-    /// At most 255 characters; what cannot be printed stands as `?`.
+    /// At most 255 characters of ASCII; every other byte stands as `?`.
     package var uri: String
     /// `PSK`, `NoSec` and so on.
     package var securityMode: String
@@ -42,9 +42,8 @@ package struct AccountSummary: Sendable, Equatable {
     package var key: Secret?
 
     init(_ account: SecurityAccount) {
-        self.uri = String(
-            String.UnicodeScalarView(account.uri.unicodeScalars.prefix(255).map { 0x20..<0x7F ~= $0.value ? $0 : "?" })
-        )
+        let uri = account.uri.utf8.prefix(255).map { 0x20..<0x7F ~= $0 ? $0 : UInt8(ascii: "?") }
+        self.uri = String(decoding: uri, as: UTF8.self)
         self.securityMode = account.securityMode.name
         if account.securityMode == .preSharedKey, let bytes = account.publicKeyOrIdentity, !bytes.isEmpty {
             self.identity = PSKIdentity(bytes)?.description ?? "\(bytes.count) bytes"
