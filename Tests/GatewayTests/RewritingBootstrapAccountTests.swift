@@ -105,4 +105,17 @@ struct RewritingBootstrapAccountTests {
         try discovered.permitDelete(LwM2MPath(0, 0))
         #expect(throws: RewriteRefusal.self) { try discovered.permitDelete(LwM2MPath(0, 4)) }
     }
+
+    @Test("T36: what a refused document would have written is not known afterwards")
+    func refusedDocument() throws {
+        var rewriter = Rewriting.rewriter()
+        #expect(throws: RewriteRefusal.self) {
+            try rewriter.write([Rewriting.server(1), Rewriting.server(2, ssid: 3)])
+        }
+        #expect(throws: RewriteRefusal.self) { try rewriter.permitDelete(LwM2MPath(0, 1)) }
+        #expect(throws: RewriteRefusal.self) {
+            try rewriter.write([Rewriting.bootstrap(1), Rewriting.server(2, ssid: 3)])
+        }
+        #expect(rewriter.bootstrapInstanceID == nil)
+    }
 }

@@ -329,4 +329,26 @@ struct RewritingServerTests {
         let refusal = rewriter.refusal(of: Rewriting.server())
         #expect(refusal?.code == 0xA0 && refusal?.cause == .internal)
     }
+
+    @Test("T46: one bootstrap writes at most 64 server accounts and mints at most 64 credentials")
+    func limits() throws {
+        let rule = Rewriting.rule("any", uri: "coap://10.1.0.20", secure: "coaps://edge.example.net")
+        var calls = 0
+        let counting: AccountRewriter.Mint = { server, ssid in
+            calls += 1
+            return Rewriting.mint(server: server, shortServerID: ssid)
+        }
+        var accounts = Rewriting.rewriter(servers: [rule])
+        for id: UInt16 in 0..<64 { _ = try accounts.write(Rewriting.server(id, ssid: 1), mint: counting) }
+        #expect(accounts.refusal(of: Rewriting.server(64, ssid: 1))?.cause == .limit)
+        #expect(accounts.refusal(of: Rewriting.server(63, ssid: 1)) == nil)
+        #expect(calls == 1)
+        calls = 0
+        var credentials = Rewriting.rewriter(servers: [rule])
+        for ssid: Int64 in 1...64 { _ = try credentials.write(Rewriting.server(0, ssid: ssid), mint: counting) }
+        let refusal = #expect(throws: RewriteRefusal.self) {
+            try credentials.write(Rewriting.server(0, ssid: 65), mint: counting)
+        }
+        #expect(refusal?.cause == .limit && refusal?.code == 0x80 && calls == 64)
+    }
 }

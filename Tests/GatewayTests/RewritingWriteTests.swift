@@ -182,6 +182,18 @@ struct RewritingWriteTests {
         #expect(rewriter.mayFinish, "no account hangs on object 21")
     }
 
+    @Test("T42: when too many writes were refused to tell them apart, only the whole object makes up for them")
+    func manyRefusals() throws {
+        var rewriter = Rewriting.rewriter()
+        for id: UInt16 in 0..<100 { #expect(rewriter.refusal(of: Rewriting.server(id, ssid: 3)) != nil) }
+        for id: UInt16 in 0..<64 {
+            _ = try rewriter.write(Rewriting.server(id))
+            #expect(!rewriter.mayFinish)
+        }
+        _ = try rewriter.write([Rewriting.server(0)])
+        #expect(rewriter.mayFinish)
+    }
+
     @Test("T44: neither keys nor whole identities are in any description")
     func silence() throws {
         let upstreamKey = "known-key-bytes!"

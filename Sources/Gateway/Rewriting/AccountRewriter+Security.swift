@@ -18,6 +18,9 @@ extension AccountRewriter {
             guard let shortServerID = account.shortServerID else {
                 throw .malformed("/0/\(account.instanceID)/10 is missing")
             }
+            guard self.written[account.instanceID] != nil || self.written.count < Self.maximumAccounts else {
+                throw .limit("upstream writes more than \(Self.maximumAccounts) server accounts in one bootstrap")
+            }
             server = try self.route(&rewritten, shortServerID: shortServerID, mint: mint)
             if self.bootstrapInstanceID == account.instanceID { self.bootstrapInstanceID = nil }
             self.written[account.instanceID] = WrittenAccount(shortServerID: shortServerID, isKept: server == nil)
@@ -72,7 +75,7 @@ extension AccountRewriter {
             try self.redirect(&account, rule)
         case (.preSharedKey, .dtls), (.noSec, .dtls):
             guard let uri = rule.device.secure else { throw .noForm(rule, "secure", "over DTLS") }
-            let credential = self.credential(for: rule, shortServerID: shortServerID, mint: mint)
+            let credential = try self.credential(for: rule, shortServerID: shortServerID, mint: mint)
             try account.setPreSharedKey(uri, identity: credential.identity, key: credential.key)
         case (.preSharedKey, .plain), (.noSec, .plain):
             guard let uri = rule.device.plain else { throw .noForm(rule, "plain", "plain") }
@@ -131,9 +134,12 @@ extension AccountRewriter {
         for rule: GatewayConfiguration.ServerRule,
         shortServerID: UInt16,
         mint: Mint
-    ) -> MintedCredential {
+    ) throws(RewriteRefusal) -> MintedCredential {
         let key = MintKey(server: rule.name, shortServerID: shortServerID)
         if let known = self.minted[key] { return known }
+        guard self.minted.count < Self.maximumAccounts else {
+            throw .limit("upstream's accounts need more than \(Self.maximumAccounts) credentials in one bootstrap")
+        }
         let (identity, secret) = mint(rule.name, shortServerID)
         let credential = MintedCredential(identity: identity, key: secret)
         self.minted[key] = credential

@@ -9,6 +9,10 @@ package import Secrets
 ///
 /// What cannot be decided is refused (T42).
 package struct AccountRewriter: Sendable {
+    /// The most server accounts that one bootstrap may write and the most credentials that it may have minted (T46). Real
+    /// devices have a handful.
+    package static let maximumAccounts = 64
+
     let servers: [GatewayConfiguration.ServerRule]
     let unmatched: GatewayConfiguration.Unmatched
     let account: GatewayConfiguration.DeviceURIs
@@ -83,12 +87,19 @@ package struct AccountRewriter: Sendable {
         do { path = try LwM2MPath(segments: segments) } catch {
             throw .malformed("upstream's path is not canonical: \(error)", isAccount: false)
         }
+        // A refused document did nothing, also where some of its accounts were fine. What was minted for them stays.
+        let (written, bootstrapInstanceID) = (self.written, self.bootstrapInstanceID)
         do {
             let result = try self.rewrite(path, contentFormat: contentFormat, payload: payload, mint: mint)
             self.refused = self.refused.filter { !$0.isWithin(path) }
             return result
         } catch {
-            if error.isAccount { self.refused.insert(path) }
+            (self.written, self.bootstrapInstanceID) = (written, bootstrapInstanceID)
+            if error.isAccount {
+                // Too many to tell apart: then only a write of the whole object makes up for them.
+                let isFull = self.refused.count >= Self.maximumAccounts
+                self.refused.insert(isFull ? LwM2MPath(path.objectID ?? 0) : path)
+            }
             throw error
         }
     }
@@ -251,6 +262,10 @@ extension RewriteRefusal {
 
     static func noRoute(_ message: String) -> RewriteRefusal {
         RewriteRefusal(code: Self.badRequest, cause: .noRouteForServer, message: message, isAccount: true)
+    }
+
+    static func limit(_ message: String) -> RewriteRefusal {
+        RewriteRefusal(code: Self.badRequest, cause: .limit, message: message, isAccount: true)
     }
 
     static func notAllowed(_ message: String, isAccount: Bool) -> RewriteRefusal {
