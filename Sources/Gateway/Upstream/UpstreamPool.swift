@@ -272,6 +272,7 @@ package actor UpstreamPool {
         now: ContinuousClock.Instant
     ) -> MessageLayer.ExchangeID? {
         guard let connection = self.connection(of: lease) else { return nil }
+        self.machine.requested(connection.id)
         let id = connection.layer.send(request, replacing: observation, now: now, into: &self.events)
         self.dispatch(connection, now: now)
         return id
