@@ -60,7 +60,10 @@ struct ListenerTests {
             self.iterator = self.receiver.arrivals.makeAsyncIterator()
             do {
                 self.listeners = try await Listener.bindAll(
-                    configurations, receiver: self.receiver, loop: self.group.next(), settings: settings,
+                    configurations,
+                    receiver: self.receiver,
+                    loop: self.group.next(),
+                    settings: settings,
                     logger: ListenerTests.logger
                 )
             } catch {
@@ -278,6 +281,32 @@ struct ListenerTests {
         let address = PeerAddress(IPAddress(ipv4: 0x7F00_0001), port: 80)
         let error = ListenerError(address: address, underlying: IOError(errnoCode: EACCES, reason: "bind"))
         #expect("\(error)".contains("CAP_NET_BIND_SERVICE"))
+    }
+
+    @Test("Attempts to bind that fail leave no descriptor behind")
+    func failedBindsLeaveNothing() async throws {
+        let taken = try TestSocket()
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let configuration = GatewayConfiguration.Listener(
+            security: .plain,
+            address: taken.address.ip,
+            port: taken.address.port
+        )
+        // The next free number tells how many are open: a leak moves it up by the number of attempts.
+        var numbers: [CInt] = []
+        for _ in 0..<200 {
+            await #expect(throws: ListenerError.self) {
+                _ = try await Listener.bindAll(
+                    [configuration],
+                    receiver: EchoReceiver(echoes: false),
+                    loop: group.next(),
+                    logger: Self.logger
+                )
+            }
+            numbers.append(try TestSocket().descriptor)
+        }
+        #expect((numbers.last ?? 0) - (numbers.first ?? 0) < 150)
+        try await group.shutdownGracefully()
     }
 
     /// True if this process may send raw packets and has sent one.

@@ -308,6 +308,22 @@ struct UpstreamPoolTests {
         try await pool.stop()
     }
 
+    @Test("A local address that is not this host's makes devices wait, then refuses them")
+    func foreignLocalAddress() async throws {
+        let server = try TestSocket()
+        let pool = await PoolFixture(idle: 0, wait: .milliseconds(50), from: [IPAddress(ipv4: 0xC000_024D)])
+        let upstream = PoolFixture.upstream(server.address)
+        await pool.pool.start([upstream])
+        let owner = LeaseOwner(iccid: "1", leg: .bootstrap)
+        let result = await pool.sessions.call { $0.acquire(for: owner, upstreams: [upstream], now: .now) }
+        guard case .waiting(let lease) = result, case .refused(lease, .limit) = try await pool.next() else {
+            Issue.record("\(result)")
+            return
+        }
+        #expect(await pool.pool.machine.socketCount == 0)
+        try await pool.stop()
+    }
+
     @Test("IPv6 upstreams work as well")
     func version6() async throws {
         let server = try TestSocket("::1")

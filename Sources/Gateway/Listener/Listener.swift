@@ -122,6 +122,8 @@ package actor Listener {
     private func bind() -> EventLoopFuture<Void> {
         self.state = .binding
         let settings = self.settings
+        // A channel that could not be bound is nobody's: without this its descriptor would stay open.
+        let made = NIOLoopBoundBox<(any Channel)?>(nil, eventLoop: self.loop)
         return DatagramBootstrap(group: self.loop)
             .channelOption(.maxMessagesPerRead, value: 1)
             .channelOption(.datagramVectorReadMessageCount, value: settings.datagramsPerRead)
@@ -135,6 +137,7 @@ package actor Listener {
             )
             .channelInitializer { [self] channel in
                 channel.eventLoop.makeCompletedFuture {
+                    made.value = channel
                     try Self.enlargeBuffers(channel, settings: settings)
                     try channel.pipeline.syncOperations.addHandler(ListenerHandler(self))
                 }
@@ -144,6 +147,7 @@ package actor Listener {
                 try self.assumeIsolated { try $0.didBind(channel) }
             }
             .flatMapErrorThrowing { [self] error in
+                made.value?.close(promise: nil)
                 throw self.assumeIsolated { $0.didNotBind(error) }
             }
     }
