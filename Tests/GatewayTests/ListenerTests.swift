@@ -70,7 +70,6 @@ struct ListenerTests {
                 try await self.group.shutdownGracefully()
                 throw error
             }
-            self.receiver.attach(self.listeners)
         }
 
         func next() async throws -> EchoReceiver.Arrival {
@@ -132,6 +131,46 @@ struct ListenerTests {
         } throws: {
             "\($0)".contains("does not have that address")
         }
+    }
+
+    @Test("The receiver knows the listeners before the first datagram, and what came earlier is not lost")
+    func nothingBeforeAttach() async throws {
+        final class Early: DatagramReceiver {
+            let device: TestSocket
+            let isAttached = Mutex(false)
+            let arrivals: AsyncStream<Bool>
+            let continuation: AsyncStream<Bool>.Continuation
+
+            init(_ device: TestSocket) {
+                self.device = device
+                (self.arrivals, self.continuation) = AsyncStream.makeStream()
+            }
+
+            func attach(_ listeners: [Listener]) async {
+                self.device.send([1], to: listeners[0].address)
+                // The loop has had every occasion to read before this returns.
+                for _ in 0..<100 { try? await listeners[0].loop.submit {}.get() }
+                self.isAttached.withLock { $0 = true }
+            }
+
+            func datagram(_ buffer: ByteBuffer, from peer: PeerAddress, remote: SocketAddress, listener: Int) {
+                self.continuation.yield(self.isAttached.withLock { $0 })
+            }
+
+            func readComplete(listener: Int) {}
+        }
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let receiver = Early(try TestSocket())
+        let listeners = try await Listener.bindAll(
+            [GatewayConfiguration.Listener(security: .plain, address: IPAddress(ipv4: 0x7F00_0001), port: 0)],
+            receiver: receiver,
+            loop: group.next(),
+            logger: Self.logger
+        )
+        var iterator = receiver.arrivals.makeAsyncIterator()
+        #expect(await iterator.next() == true)
+        for listener in listeners { await listener.close() }
+        try await group.shutdownGracefully()
     }
 
     @Test("A burst comes up whole and in order, and all answers leave")

@@ -155,6 +155,8 @@ extension UpstreamPool {
 
     private func close(_ socket: PoolStateMachine.SocketID) {
         guard let connection = self.connection(socket) else { return }
+        // A last answer may still wait for the end of the turn.
+        self.flush()
         self.connections[socket.slot] = nil
         connection.channel.close(promise: nil)
     }
@@ -277,8 +279,10 @@ extension UpstreamPool {
             self.open(opening.socket, remote: opening.remote, local: opening.local)
         }
         if !self.openings.isEmpty { self.scheduleTurn() }
-        if !self.deliveries.isEmpty { self.owesReadComplete = true }
-        self.deliver(now: .now)
+        if !self.deliveries.isEmpty {
+            self.owesReadComplete = true
+            self.deliver(now: .now)
+        }
         if self.owesReadComplete {
             self.owesReadComplete = false
             self.holder?.upstreamReadComplete()
