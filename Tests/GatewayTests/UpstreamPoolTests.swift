@@ -308,6 +308,67 @@ struct UpstreamPoolTests {
         try await pool.stop()
     }
 
+    @Test("A local address that is not this host's makes devices wait, then refuses them")
+    func foreignLocalAddress() async throws {
+        let server = try TestSocket()
+        let pool = await PoolFixture(idle: 0, wait: .milliseconds(50), from: [IPAddress(ipv4: 0xC000_024D)])
+        let upstream = PoolFixture.upstream(server.address)
+        await pool.pool.start([upstream])
+        let owner = LeaseOwner(iccid: "1", leg: .bootstrap)
+        let result = await pool.sessions.call { $0.acquire(for: owner, upstreams: [upstream], now: .now) }
+        guard case .waiting(let lease) = result, case .refused(lease, .limit) = try await pool.next() else {
+            Issue.record("\(result)")
+            return
+        }
+        #expect(await pool.pool.machine.socketCount == 0)
+        try await pool.stop()
+    }
+
+    @Test("The statistics say what every socket is doing")
+    func statistics() async throws {
+        let server = try TestSocket()
+        let pool = await PoolFixture(idle: 2)
+        let upstream = PoolFixture.upstream(server.address)
+        await pool.pool.start([upstream], relays: [upstream])
+        let clean = try await pool.take("1", upstream)
+        let unclean = try await pool.take("2", upstream)
+        _ = try await pool.take("3", upstream, registration: true)
+        await pool.release(unclean, .unclean)
+        let all = await pool.pool.statistics()
+        #expect(all.map(\.isRelay) == [false, true])
+        #expect(all.map(\.leased) == [1, 1])
+        #expect(all.map(\.quarantined) == [1, 0])
+        #expect(all.allSatisfy { $0.isUp && $0.waiting == 0 && $0.upstream == upstream })
+        #expect(all.allSatisfy { $0.idle + $0.opening == 2 })
+        await pool.release(clean, .clean)
+        #expect(await pool.pool.statistics()[0].leased == 0)
+        try await pool.stop()
+    }
+
+    @Test("A last answer leaves even if its socket is closed in the same turn")
+    func lastAnswerLeaves() async throws {
+        let server = try TestSocket()
+        let pool = await PoolFixture()
+        let upstream = PoolFixture.upstream(server.address)
+        await pool.pool.start([upstream])
+        let lease = try await pool.take("1", upstream)
+        _ = await pool.send(Self.bootstrap, on: lease)
+        let (message, peer) = try await server.receiveMessage()
+        server.send(Self.answer(.changed, to: message), to: peer)
+        _ = try await pool.nextEvent(on: lease)
+        server.send(Self.write(5), to: peer)
+        guard case .request(let request, _) = try await pool.nextEvent(on: lease) else {
+            Issue.record("no request")
+            return
+        }
+        await pool.sessions.call {
+            $0.respond(to: request, with: CoAPResponse(.changed), on: lease, now: .now)
+            $0.stop()
+        }
+        #expect(try await server.receiveMessage().message.code == .changed)
+        try await pool.stop()
+    }
+
     @Test("IPv6 upstreams work as well")
     func version6() async throws {
         let server = try TestSocket("::1")

@@ -155,6 +155,8 @@ extension UpstreamPool {
 
     private func close(_ socket: PoolStateMachine.SocketID) {
         guard let connection = self.connection(socket) else { return }
+        // A last answer may still wait for the end of the turn.
+        self.flush()
         self.connections[socket.slot] = nil
         connection.channel.close(promise: nil)
     }
@@ -167,6 +169,8 @@ extension UpstreamPool {
     }
 
     private func open(_ socket: PoolStateMachine.SocketID, remote: PeerAddress, local: IPAddress?) {
+        // A channel that could not be bound or connected is nobody's: without this its descriptor would stay open.
+        let made = NIOLoopBoundBox<(any Channel)?>(nil, eventLoop: self.loop)
         let bootstrap = DatagramBootstrap(group: self.loop)
             // One datagram a read is the rule upstream, and one system call is cheaper than a second one that finds
             // nothing. 2 KiB stay with each socket.
@@ -174,6 +178,7 @@ extension UpstreamPool {
             .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: Self.sliceSize))
             .channelInitializer { [self] channel in
                 channel.eventLoop.makeCompletedFuture {
+                    made.value = channel
                     try channel.pipeline.syncOperations.addHandler(
                         UpstreamSocketHandler(pool: self, socket: socket, remote: remote)
                     )
@@ -183,17 +188,15 @@ extension UpstreamPool {
         let channel =
             if let local {
                 bootstrap.bind(to: PeerAddress(local, port: 0).socketAddress).flatMap { channel in
-                    channel.connect(to: address).map { channel }.flatMapError { error in
-                        channel.close(promise: nil)
-                        return channel.eventLoop.makeFailedFuture(error)
-                    }
+                    channel.connect(to: address).map { channel }
                 }
             } else {
                 bootstrap.connect(to: address)
             }
         channel.whenComplete { [weak self] result in
+            if case .failure = result { made.value?.close(promise: nil) }
             guard let self else {
-                if case .success(let channel) = result { channel.close(promise: nil) }
+                made.value?.close(promise: nil)
                 return
             }
             self.assumeIsolated { $0.opened(socket, result) }
@@ -276,8 +279,10 @@ extension UpstreamPool {
             self.open(opening.socket, remote: opening.remote, local: opening.local)
         }
         if !self.openings.isEmpty { self.scheduleTurn() }
-        if !self.deliveries.isEmpty { self.owesReadComplete = true }
-        self.deliver(now: .now)
+        if !self.deliveries.isEmpty {
+            self.owesReadComplete = true
+            self.deliver(now: .now)
+        }
         if self.owesReadComplete {
             self.owesReadComplete = false
             self.holder?.upstreamReadComplete()
