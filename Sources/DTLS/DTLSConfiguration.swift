@@ -35,8 +35,8 @@ package struct DTLSConfiguration: Sendable, Equatable {
     package var heldBytes = 4096
 
     /// How long a server keeps its last flight for a client that repeats its own, if nothing proves before that the
-    /// client has it. Then the memory is given back.
-    package var lastFlightLifetime: Duration = .seconds(60)
+    /// client has it (RFC 6347, section 4.2.4: twice the lifetime of a segment). Then the memory is given back.
+    package var lastFlightLifetime: Duration = .seconds(240)
 
     /// How many handshakes of one context may be under way; a further hello is turned down.
     package var maximumHandshakes = 4096
