@@ -11,13 +11,13 @@ package struct DTLSConfiguration: Sendable, Equatable {
         .pskAES128CCM8, .ecdhePSKChaCha20, .pskAES128GCM, .pskAES128CCM, .pskAES128CBC,
     ]
 
-    /// Largest UDP payload that is sent, in bytes, 256 to 16,384. 1232 is what the smallest IPv6 path carries (1280 less
-    /// 40 and 8) and leaves 1203 bytes for a CoAP message with CCM-8. Records of a peer may be 500 bytes longer.
+    /// Largest UDP payload that is sent, in bytes, 256 to 16,384. 1232 is what the smallest IPv6 path carries (1280
+    /// less 40 and 8) and leaves 1203 bytes for a CoAP message with CCM-8. Records of a peer may be 500 bytes longer.
     package var mtu = 1232
 
-    /// How many datagrams one handshake may take, received and sent ones together, before it is given up. An undisturbed
-    /// handshake takes five after the cookie; the rest is for repetitions. Two ends that disagree on the key could
-    /// otherwise answer each other's repetitions without end.
+    /// How many datagrams one handshake may take, received and sent ones together, before it is given up. An
+    /// undisturbed handshake takes five after the cookie; the rest is for repetitions. Two ends that disagree on the
+    /// key could otherwise answer each other's repetitions without end.
     package var maximumHandshakeDatagrams = 64
 
     /// How long a handshake may take in all, the look-up of the key included.

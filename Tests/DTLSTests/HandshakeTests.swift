@@ -164,6 +164,57 @@ struct HandshakeTests {
         #expect(link.lookUps == [LossyLink.identity])
     }
 
+    /// A forger who is early must not keep the real message out.
+    @Test("Forged pieces of a ClientKeyExchange do not stop the real one")
+    func forgedPieces() throws {
+        let link = try Self.link()
+        var forged = false
+        link.onWire = { direction, bytes in
+            guard direction == .toServer, Wire.records(bytes).first?.message == 16, !forged else { return [bytes] }
+            forged = true
+            let pieces = [(length: 900, count: 20), (length: 40, count: 8), (length: 5, count: 3)].map { piece in
+                Wire.record(
+                    22,
+                    sequence: 1 << 40,
+                    Wire.message(16, number: 2, [UInt8](repeating: 0xAA, count: piece.count), length: piece.length)
+                )
+            }
+            return pieces + [bytes]
+        }
+        #expect(link.run(for: .milliseconds(900)) { $0.isEstablished })
+    }
+
+    /// wolfSSL notes, section 5: a forged clear alert, ChangeCipherSpec or Finished ends the library's handshake, and a
+    /// clear record with a high number makes it deaf.
+    @Test("Forged clear records during the handshake do not stop it", arguments: [false, true])
+    func forgedDuringHandshake(toClient: Bool) throws {
+        let forgeries = [
+            Wire.record(21, [2, 40]), Wire.record(21, [1, 0]), Wire.record(20, [2]), Wire.record(20, [1, 1]),
+            Wire.record(22, sequence: 1 << 30, Wire.message(99, number: 1, [1])),
+            Wire.record(22, sequence: 1 << 30, Wire.message(20, number: 1, [UInt8](repeating: 1, count: 12))),
+            Wire.record(22, sequence: 1 << 30, Wire.message(16, number: 9, [0, 1, 65])),
+            Wire.record(21, sequence: 1 << 40, [1, 41]), Wire.record(20, sequence: 1 << 40, [1]),
+            Wire.record(22, sequence: 1 << 40, [1, 2, 3]), Wire.record(23, epoch: 0, [1]),
+            Wire.record(22, epoch: 1, [UInt8](repeating: 1, count: 40)),
+        ]
+        for (index, forgery) in forgeries.enumerated() {
+            let link = try Self.link()
+            link.onWire = { direction, bytes in (direction == .toClient) == toClient ? [forgery, bytes] : [bytes] }
+            #expect(link.run(for: .seconds(5)) { $0.isEstablished }, "forgery \(index): \(link.clientOutcomes)")
+        }
+    }
+
+    /// What the peer said in clear is only a hint, and shows in the reason.
+    @Test("A clear alert of a server that refuses is named when the client gives up")
+    func alertIsAHint() throws {
+        let link = try Self.link()
+        link.onWire = { direction, bytes in
+            direction == .toClient && Wire.records(bytes).first?.message == 2 ? [Wire.record(21, [2, 40])] : [bytes]
+        }
+        link.run(for: .seconds(60))
+        #expect(link.client.phase == .closed(.handshakeTimeout(alert: 40)))
+    }
+
     /// RFC 6347, section 4.2.8; spec section 5.5: what a device that lost power does.
     @Test("A restarted client at the same address gets a new session, also under another identity")
     func restartedClient() throws {
