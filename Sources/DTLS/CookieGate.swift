@@ -4,8 +4,8 @@ internal import Secrets
 /// The stateless cookie: what stands between a ClientHello and the first byte of memory for its sender (RFC 6347,
 /// section 4.2.1).
 ///
-/// It answers a first hello with a HelloVerifyRequest and lets a second one with the right cookie through. The cookie is
-/// a keyed hash over the sender's address and the hello, in the form that wolfSSL computes too, which checks it once
+/// It answers a first hello with a HelloVerifyRequest and lets a second one with the right cookie through. The cookie
+/// is a keyed hash over the sender's address and the hello, in the form that wolfSSL computes too, which checks it once
 /// more. The key is replaced every ``lifetime``; a cookie is good until its key has been replaced twice.
 ///
 /// Each event loop has its own gate: a cookie made by one is not known to another.

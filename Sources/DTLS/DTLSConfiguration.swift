@@ -11,13 +11,13 @@ package struct DTLSConfiguration: Sendable, Equatable {
         .pskAES128CCM8, .ecdhePSKChaCha20, .pskAES128GCM, .pskAES128CCM, .pskAES128CBC,
     ]
 
-    /// Largest UDP payload that is sent, in bytes, 256 to 16,384. 1232 is what the smallest IPv6 path carries (1280 less
-    /// 40 and 8) and leaves 1203 bytes for a CoAP message with CCM-8. Records of a peer may be 500 bytes longer.
+    /// Largest UDP payload that is sent, in bytes, 256 to 16,384. 1232 is what the smallest IPv6 path carries (1280
+    /// less 40 and 8) and leaves 1203 bytes for a CoAP message with CCM-8. Records of a peer may be 500 bytes longer.
     package var mtu = 1232
 
-    /// How many datagrams one handshake may take, received and sent ones together, before it is given up. An undisturbed
-    /// handshake takes five after the cookie; the rest is for repetitions. Two ends that disagree on the key could
-    /// otherwise answer each other's repetitions without end.
+    /// How many datagrams one handshake may take, received and sent ones together, before it is given up. An
+    /// undisturbed handshake takes five after the cookie; the rest is for repetitions. Two ends that disagree on the
+    /// key could otherwise answer each other's repetitions without end.
     package var maximumHandshakeDatagrams = 64
 
     /// How long a handshake may take in all, the look-up of the key included.
@@ -35,8 +35,8 @@ package struct DTLSConfiguration: Sendable, Equatable {
     package var heldBytes = 4096
 
     /// How long a server keeps its last flight for a client that repeats its own, if nothing proves before that the
-    /// client has it. Then the memory is given back.
-    package var lastFlightLifetime: Duration = .seconds(60)
+    /// client has it (RFC 6347, section 4.2.4: twice the lifetime of a segment). Then the memory is given back.
+    package var lastFlightLifetime: Duration = .seconds(240)
 
     /// How many handshakes of one context may be under way; a further hello is turned down.
     package var maximumHandshakes = 4096

@@ -24,8 +24,8 @@ package final class DTLSContext {
     let plaintext = ScratchArena(capacity: 128 * 1024, isSensitive: true)
     private var lastNumber: UInt64 = 0
 
-    /// - Throws: `library` when the linked library is not the one that this program was built for, `noSuite` when it has
-    ///   none of the suites, `configuration` when a value is out of range, `failure` when memory is short.
+    /// - Throws: `library` when the linked library is not the one that this program was built for, `noSuite` when it
+    ///   has none of the suites, `configuration` when a value is out of range, `failure` when memory is short.
     package init(role: DTLSRole, configuration: DTLSConfiguration) throws(DTLSError) {
         if let obstacle = DTLSLibrary.obstacle() { throw .library(obstacle) }
         try Self.check(configuration)
@@ -41,7 +41,9 @@ package final class DTLSContext {
         // The callbacks come before the list: PSK suites count only once there is one.
         switch role {
         case .server: wolfSSL_CTX_set_psk_server_callback(library, serverKeyCallback)
-        case .client: wolfSSL_CTX_set_psk_client_callback(library, clientKeyCallback)
+        case .client:
+            wolfSSL_CTX_set_psk_client_callback(library, clientKeyCallback)
+            bootgate_offer_cheap_curves(library)
         }
         let list = suites.map(\.wolfSSLName).joined(separator: ":")
         let listed = wolfSSL_CTX_set_cipher_list(library, list)

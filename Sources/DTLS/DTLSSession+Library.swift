@@ -46,8 +46,8 @@ extension DTLSSession {
     /// Gives one protected record to the library; what it opens waits in the context's memory.
     func open(_ record: UnsafeRawBufferPointer) {
         guard let library = self.library else { return }
+        guard self.context.plaintext.makeRoom(for: record.count) else { return }
         let free = self.context.plaintext.free
-        guard free.count >= record.count else { return self.context.plaintext.noteOverflow() }
         self.input = record
         let count = wolfSSL_read(library, free.baseAddress, Int32(clamping: free.count))
         self.input = nil

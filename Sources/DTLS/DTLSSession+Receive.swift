@@ -97,7 +97,10 @@ extension DTLSSession {
     /// ChangeCipherSpec, then Finished: whatever order they came in.
     private func feedProof(_ handshake: Handshake, now: ContinuousClock.Instant) {
         guard handshake.hasChangeCipherSpec else { return }
-        self.feed(Self.changeCipherSpec, now: now)
+        if !handshake.hasFedChangeCipherSpec {
+            handshake.hasFedChangeCipherSpec = true
+            self.feed(Self.changeCipherSpec, now: now)
+        }
         for record in handshake.held.takeAll() {
             handshake.hasFedFinished = true
             self.feed(record, now: now)

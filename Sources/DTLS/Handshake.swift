@@ -31,6 +31,7 @@ final class Handshake {
     var keyExchangeSequence: UInt16 = 0
     var assembler = MessageAssembler()
     var hasChangeCipherSpec = false
+    var hasFedChangeCipherSpec = false
     var held: HeldRecords
     /// A protected handshake record was fed: if the handshake does not complete, the keys differ.
     var hasFedFinished = false

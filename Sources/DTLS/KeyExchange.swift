@@ -3,8 +3,8 @@ internal import Secrets
 /// A ClientKeyExchange of a PSK suite (RFC 4279, section 2; RFC 5489, section 2): the identity in clear, and for the
 /// suites with forward secrecy the client's public value.
 struct KeyExchange {
-    /// Nil when it is empty, too long or holds a NUL. Such an identity has no key, and must not reach the library, which
-    /// would cut it at the NUL.
+    /// Nil when it is empty, too long or holds a NUL. Such an identity has no key, and must not reach the library,
+    /// which would cut it at the NUL.
     let identity: PSKIdentity?
     /// The record to give to the library in place of what came: one whole message. An unusable identity is replaced, so
     /// that the handshake fails in the same way as with a wrong key.
@@ -55,18 +55,18 @@ struct MessageAssembler {
     private var isPresent: [Bool] = []
     private var missing = 0
 
-    /// Adds a piece; the whole message once nothing is missing. A piece that gives the message another length than the
-    /// first one did is ignored.
+    /// Adds a piece; the whole message once nothing is missing. A piece that gives the message another length than
+    /// earlier ones did makes it start over: whichever was forged must not keep the real ones out.
     mutating func add(_ fragment: HandshakeFragment) -> [UInt8]? {
         guard fragment.length > 0, fragment.length <= Self.maximumLength else { return nil }
-        if self.bytes.isEmpty {
+        if fragment.isWhole { return Array(fragment.body) }
+        if self.bytes.count != fragment.length {
             self.bytes = Array(repeating: 0, count: fragment.length)
             self.isPresent = Array(repeating: false, count: fragment.length)
             self.missing = fragment.length
         }
-        guard self.bytes.count == fragment.length, fragment.offset + fragment.body.count <= self.bytes.count else {
-            return nil
-        }
+        // Both lengths were checked when the fragment was taken from its record.
+        guard fragment.offset + fragment.body.count <= self.bytes.count else { return nil }
         for (index, byte) in fragment.body.enumerated() where !self.isPresent[fragment.offset + index] {
             self.bytes[fragment.offset + index] = byte
             self.isPresent[fragment.offset + index] = true

@@ -46,16 +46,24 @@ final class ScratchArena {
     }
 
     func append(_ bytes: UnsafeRawBufferPointer, for owner: UInt64) {
-        guard bytes.count <= self.memory.count - self.used else {
-            self.noteOverflow()
-            return
-        }
+        guard self.makeRoom(for: bytes.count) else { return }
         self.free.copyMemory(from: bytes)
         self.keep(bytes.count, for: owner)
     }
 
-    /// Something had no room.
-    func noteOverflow() { self.overflows &+= 1 }
+    /// Whether ``free`` has `count` bytes. When it is full, what nobody has taken is given up, so that one session that
+    /// is never drained cannot silence all others.
+    func makeRoom(for count: Int) -> Bool {
+        if count <= self.memory.count - self.used { return true }
+        guard self.lent == 0, count <= self.memory.count else {
+            self.overflows &+= 1
+            return false
+        }
+        self.overflows &+= self.waiting
+        self.waiting = 0
+        self.startOver()
+        return true
+    }
 
     /// Lends the oldest piece of `owner` and forgets it; false when there is none.
     func take(for owner: UInt64, _ body: (UnsafeRawBufferPointer) -> Void) -> Bool {

@@ -1,15 +1,16 @@
 internal import CWolfSSL
 
-// The functions that the library calls. Each recovers its session from the pointer that `DTLSSession` gave to the library:
-// unretained, because the session owns the library's object, frees it before it goes away itself, and is alive in every
-// call during which the library can call back. They never call the library.
+// The functions that the library calls. Each recovers its session from the pointer that `DTLSSession` gave to the
+// library: unretained, because the session owns the library's object, frees it before it goes away itself, and is alive
+// in every call during which the library can call back. They never call the library.
 
 private func session(_ pointer: UnsafeMutableRawPointer?) -> DTLSSession? {
     guard let pointer else { return nil }
     return Unmanaged<DTLSSession>.fromOpaque(pointer).takeUnretainedValue()
 }
 
-/// Gives the library the one record that is being fed, once; then, or when it is too long for the library: "none there".
+/// Gives the library the one record that is being fed, once; then, or when it is too long for the library: "none
+/// there".
 func receiveCallback(
     _: OpaquePointer?,
     buffer: UnsafeMutablePointer<CChar>?,
