@@ -66,6 +66,7 @@ package final class DTLSSession {
         else { throw .staleHello }
         let handshake = Handshake(configuration: context.configuration, now: now)
         handshake.keyExchangeSequence = parsed.messageSequence &+ 1
+        handshake.clearSequence = parsed.recordSequence.reduce(0) { $0 << 8 | UInt64($1) }
         self.context = context
         self.number = context.nextNumber()
         self.clientRandom = ClientRandom(parsed.random)
