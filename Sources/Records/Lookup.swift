@@ -23,8 +23,12 @@ struct Lookup: Sendable {
     private let decoy: Data
 
     init(
-        sims: StoreFile, credentials: StoreFile, key: RecordsKey, lifetimes: CredentialLifetimes,
-        clock: @escaping @Sendable () -> Int64, logger: Logger
+        sims: StoreFile,
+        credentials: StoreFile,
+        key: RecordsKey,
+        lifetimes: CredentialLifetimes,
+        clock: @escaping @Sendable () -> Int64,
+        logger: Logger
     ) throws(RecordsError) {
         self.sims = sims
         self.queue = try sims.reader(label: "records.lookup", attaching: (credentials, Self.credentialsSchema))
@@ -101,7 +105,9 @@ struct Lookup: Sendable {
     }
 
     private func resolve(
-        _ identity: PSKIdentity, at now: Int64, with statements: Statements
+        _ identity: PSKIdentity,
+        at now: Int64,
+        with statements: Statements
     ) throws -> IdentityResolution {
         let bytes = Data(identity.bytes)
         var resolution = IdentityResolution.unknown
@@ -151,8 +157,14 @@ struct Lookup: Sendable {
         if state == .revoked { return nil }
         if let revokedAt: Int64 = row[8], mintedAt <= revokedAt { return nil }
         return OneTimeCredential(
-            identity: identity, key: key, iccid: iccid, endpoint: row[2], server: row[3], shortServerID: row[4],
-            state: state, mintedAt: mintedAt
+            identity: identity,
+            key: key,
+            iccid: iccid,
+            endpoint: row[2],
+            server: row[3],
+            shortServerID: row[4],
+            state: state,
+            mintedAt: mintedAt
         )
     }
 

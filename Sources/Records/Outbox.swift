@@ -19,12 +19,15 @@ struct Outbox: Sendable {
         try self.file.translating {
             try self.pool.read { db in
                 try Row.fetchAll(
-                    db, sql: "SELECT id, uid, at, event, iccid, detail FROM outbox ORDER BY id LIMIT ?",
+                    db,
+                    sql: "SELECT id, uid, at, event, iccid, detail FROM outbox ORDER BY id LIMIT ?",
                     arguments: [limit]
                 ).map { row in
                     let detail = try? JSONReader.read((row[5] as String).utf8)
                     var event = AuditEvent(
-                        AuditEvent.Name(rawValue: row[3]) ?? .simChanged, time: row[2], iccid: row[4],
+                        AuditEvent.Name(rawValue: row[3]) ?? .simChanged,
+                        time: row[2],
+                        iccid: row[4],
                         detail: detail?.auditFields ?? []
                     )
                     event.detail.append(.init("outbox", .integer(row[1])))

@@ -28,10 +28,12 @@ package final class Records: Sendable {
         try makeDirectory(configuration.state, mode: 0o750, purpose: "the state folder")
         let simsFile = StoreFile(path: configuration.state + "/sims.db", busyTimeout: configuration.busyTimeout)
         let credentialsFile = StoreFile(
-            path: configuration.state + "/credentials.db", busyTimeout: configuration.busyTimeout
+            path: configuration.state + "/credentials.db",
+            busyTimeout: configuration.busyTimeout
         )
         let (reading, _) = try configuration.key.readOrCreateKey(
-            count: RecordsKey.byteCount, purpose: "records key",
+            count: RecordsKey.byteCount,
+            purpose: "records key",
             mayCreate: !simsFile.exists && !credentialsFile.exists,
             loss: "\(configuration.state) holds stores that were made with one"
         )
@@ -42,19 +44,27 @@ package final class Records: Sendable {
         self.configuration = configuration
         self.warnings = reading.warning.map { [$0] } ?? []
         self.sims = SIMStore(
-            file: simsFile, pool: simsPool, key: key,
+            file: simsFile,
+            pool: simsPool,
+            key: key,
             rules: SIMRules(identity: configuration.identity, endpoint: configuration.endpoint),
             clock: configuration.clock
         )
         self.credentials = CredentialLister(
-            file: credentialsFile, pool: credentialsPool, lifetimes: configuration.lifetimes,
+            file: credentialsFile,
+            pool: credentialsPool,
+            lifetimes: configuration.lifetimes,
             clock: configuration.clock
         )
         self.outbox = Outbox(file: simsFile, pool: simsPool)
         self.credentialTable = CredentialTable(key: key, lifetimes: configuration.lifetimes)
         self.lookup = try Lookup(
-            sims: simsFile, credentials: credentialsFile, key: key, lifetimes: configuration.lifetimes,
-            clock: configuration.clock, logger: logger
+            sims: simsFile,
+            credentials: credentialsFile,
+            key: key,
+            lifetimes: configuration.lifetimes,
+            clock: configuration.clock,
+            logger: logger
         )
         self.feed = try ChangeFeed(file: simsFile, interval: configuration.changeInterval)
         self.commits = GroupCommit(file: credentialsFile, pool: credentialsPool, window: configuration.commitWindow)
@@ -120,7 +130,10 @@ extension Records {
             let done = try await self.commits.write { db in
                 let now = clock()
                 return try table.sweep(
-                    at: now, horizon: CredentialLife.threshold(Self.remembrance, now: now), limit: limit, in: db
+                    at: now,
+                    horizon: CredentialLife.threshold(Self.remembrance, now: now),
+                    limit: limit,
+                    in: db
                 )
             }
             if done.ended < limit && done.forgotten < limit { return }

@@ -1,7 +1,7 @@
 internal import Crypto
 internal import Foundation
-internal import Glibc
 internal import GRDB
+internal import Glibc
 package import Secrets
 
 /// The key that encrypts keys at rest: ChaCha20-Poly1305, a random nonce per value, and the row that the value belongs
@@ -56,7 +56,8 @@ struct RecordsKey: Sendable {
         if let sealed = try Data.fetchOne(db, sql: "SELECT value FROM meta WHERE name = ?", arguments: [name]) {
             guard self.open(sealed, for: .check) != nil else {
                 throw RecordsError(
-                    .wrongKey, "the records key is not the one that \(file) was made with",
+                    .wrongKey,
+                    "the records key is not the one that \(file) was made with",
                     remedy: "restore the right key file; without it the keys in \(file) cannot be read"
                 )
             }

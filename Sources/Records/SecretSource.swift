@@ -38,7 +38,8 @@ extension SecretSource {
         case .environment(let name):
             guard let value = getenv(name) else {
                 throw RecordsError(
-                    .configuration, "environment variable \(name) for the \(purpose) is not set",
+                    .configuration,
+                    "environment variable \(name) for the \(purpose) is not set",
                     remedy: "set it to \(count * 2) hexadecimal digits"
                 )
             }
@@ -51,8 +52,10 @@ extension SecretSource {
         let digits = text.trimmingSpaces()
         guard digits.utf8.count == count * 2, let secret = Secret(hexadecimal: digits) else {
             throw RecordsError(
-                .badData, "the \(purpose) in \(self.name) is not \(count * 2) hexadecimal digits",
-                remedy: "restore it from a backup, or make a new one with `openssl rand -hex \(count)` if it never was in use"
+                .badData,
+                "the \(purpose) in \(self.name) is not \(count * 2) hexadecimal digits",
+                remedy:
+                    "restore it from a backup, or make a new one with `openssl rand -hex \(count)` if it never was in use"
             )
         }
         return Reading(secret: secret, warning: warning)
@@ -62,12 +65,16 @@ extension SecretSource {
     ///
     /// `mayCreate` is false where a new key would be useless because something was already made with the old one.
     package func readOrCreateKey(
-        count: Int, purpose: String, mayCreate: Bool, loss: String
+        count: Int,
+        purpose: String,
+        mayCreate: Bool,
+        loss: String
     ) throws(RecordsError) -> (reading: Reading, created: Bool) {
         if let reading = try self.readKey(count: count, purpose: purpose) { return (reading, false) }
         guard case .file(let path) = self, mayCreate else {
             throw RecordsError(
-                .wrongKey, "the \(purpose) \(self.name) does not exist, but \(loss)",
+                .wrongKey,
+                "the \(purpose) \(self.name) does not exist, but \(loss)",
                 remedy: "restore the file from a backup"
             )
         }
@@ -76,7 +83,8 @@ extension SecretSource {
         // Read back: another process may have been first, and then its key is the one that counts.
         guard let reading = try self.readKey(count: count, purpose: purpose) else {
             throw RecordsError(
-                .cannotWrite, "the \(purpose) \(path) vanished right after it was made",
+                .cannotWrite,
+                "the \(purpose) \(path) vanished right after it was made",
                 remedy: "check who else works in that folder"
             )
         }
@@ -91,7 +99,8 @@ private enum SecretFile {
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }
             throw RecordsError(
-                .notPermitted, "cannot read the \(purpose) \(path): \(errorText(errno))",
+                .notPermitted,
+                "cannot read the \(purpose) \(path): \(errorText(errno))",
                 remedy: "let the user that runs this program read it"
             )
         }
@@ -102,7 +111,8 @@ private enum SecretFile {
         }
         guard status.st_mode & 0o027 == 0 else {
             throw RecordsError(
-                .notPermitted, "the \(purpose) \(path) is open to other users (mode \(octal(status.st_mode)))",
+                .notPermitted,
+                "the \(purpose) \(path) is open to other users (mode \(octal(status.st_mode)))",
                 remedy: "run `chmod 600 \(path)`"
             )
         }
@@ -141,7 +151,8 @@ private enum SecretFile {
 
     private static func cannotCreate(_ path: String, _ purpose: String, _ code: Int32) -> RecordsError {
         RecordsError(
-            .cannotWrite, "cannot make the \(purpose) \(path): \(errorText(code))",
+            .cannotWrite,
+            "cannot make the \(purpose) \(path): \(errorText(code))",
             remedy: "make it with `openssl rand -hex 32` as a user who may, mode 600, owned by the gateway's user"
         )
     }

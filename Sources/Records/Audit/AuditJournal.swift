@@ -43,8 +43,8 @@ package final class AuditJournal: AuditSink {
 
     /// What is risky about where the signing key lies, for the log.
     package let warnings: [String]
-    /// Outbox rows that the journal told of before this start and that may still be in the outbox.
-    let toldBefore: Set<Int64>
+    /// Outbox rows that the journal told of and that may still be in the outbox.
+    private let told: Mutex<Set<Int64>>
 
     private let configuration: AuditConfiguration
     private let logger: Logger
@@ -62,18 +62,23 @@ package final class AuditJournal: AuditSink {
         let recovery = try JournalRecovery(segments)
         let isNew = recovery.seq == 1
         let (reading, _) = try configuration.signingKey.readOrCreateKey(
-            count: JournalKey.byteCount, purpose: "audit signing key", mayCreate: isNew,
+            count: JournalKey.byteCount,
+            purpose: "audit signing key",
+            mayCreate: isNew,
             loss: "\(configuration.directory) holds a journal that was signed with one"
         )
         let key = try JournalKey(reading.secret)
         JournalTrust.publish(key, beside: configuration.signingKey)
         let file = try JournalFile(
-            segments: segments, node: configuration.node, key: key, segmentSize: configuration.segmentSize,
+            segments: segments,
+            node: configuration.node,
+            key: key,
+            segmentSize: configuration.segmentSize,
             recovery: recovery
         )
         self.configuration = configuration
         self.logger = logger
-        self.toldBefore = recovery.outbox
+        self.told = Mutex(recovery.outbox)
         self.warnings = Self.warnings(configuration, reading)
         if let event = Self.event(for: recovery, at: configuration.clock()) {
             self.state.withLock { $0.queue.append(event) }
@@ -92,20 +97,27 @@ package final class AuditJournal: AuditSink {
 
     /// Takes events in order and returns at once. From any thread.
     package func record(_ events: [AuditEvent]) {
+        let taken = self.enqueue(events)
+        guard taken < events.count else { return }
+        self.state.withLock { state in
+            state.lost &+= UInt64(events.count - taken)
+            state.statistics.lost &+= UInt64(events.count - taken)
+        }
+    }
+
+    /// Takes as many events as there is room for, and counts nothing as lost.
+    ///
+    /// - Returns: how many it took, from the first on.
+    func enqueue(_ events: [AuditEvent]) -> Int {
         let limit = self.configuration.queueLimit
-        let wakes = self.state.withLock { state in
-            let room = max(0, limit - state.queue.count)
-            if room >= events.count {
-                state.queue.append(contentsOf: events)
-            } else {
-                state.queue.append(contentsOf: events.prefix(room))
-                state.lost &+= UInt64(events.count - room)
-                state.statistics.lost &+= UInt64(events.count - room)
-            }
+        let (taken, wakes) = self.state.withLock { state in
+            let taken = min(events.count, max(0, limit - state.queue.count))
+            state.queue.append(contentsOf: events.prefix(taken))
             defer { state.isSignalled = true }
-            return !state.isSignalled
+            return (taken, !state.isSignalled)
         }
         if wakes { self.work.signal() }
+        return taken
     }
 
     /// Returns when everything that was recorded before is on disk with a signed checkpoint behind it. Throws when the
@@ -134,6 +146,12 @@ package final class AuditJournal: AuditSink {
         self.work.signal()
         self.ended.wait()
     }
+
+    // MARK: - What the outbox needs to know
+
+    func isTold(_ uid: Int64) -> Bool { self.told.withLock { $0.contains(uid) } }
+    func markTold(_ uids: [Int64]) { self.told.withLock { $0.formUnion(uids) } }
+    func forgetTold(_ uids: [Int64]) { self.told.withLock { $0.subtract(uids) } }
 
     private func wait(wantsCheckpoint: Bool) async throws {
         try await withCheckedThrowingContinuation { continuation in
@@ -171,14 +189,16 @@ package final class AuditJournal: AuditSink {
         case .clean: nil
         case .torn(let bytes):
             AuditEvent(
-                .journalRecovered, time: time,
+                .journalRecovered,
+                time: time,
                 detail: [
                     .init("segment", .integer(Int64(recovery.segment))), .init("cut", .integer(bytes)),
                 ]
             )
         case .damaged(let segment, let offset):
             AuditEvent(
-                .journalRecovered, time: time,
+                .journalRecovered,
+                time: time,
                 detail: [
                     .init("segment", .integer(Int64(segment))), .init("damaged-at", .integer(offset)),
                 ]
@@ -231,7 +251,9 @@ package final class AuditJournal: AuditSink {
             if state.lost > 0 {
                 round.events.append(
                     AuditEvent(
-                        .journalLost, time: time, cause: .limit,
+                        .journalLost,
+                        time: time,
+                        cause: .limit,
                         detail: [.init("records", .integer(Int64(clamping: state.lost)))]
                     )
                 )
@@ -280,7 +302,8 @@ package final class AuditJournal: AuditSink {
                 if hadFailed { self.logger.notice("the audit journal takes records again") }
                 return true
             } catch {
-                let what = "cannot \(error.what) the audit journal in \(self.configuration.directory): \(errorText(error.code))"
+                let what =
+                    "cannot \(error.what) the audit journal in \(self.configuration.directory): \(errorText(error.code))"
                 let (waiters, isClosing, isNews) = self.state.withLock { state in
                     let isNews = state.statistics.failure != what
                     state.statistics.failure = what

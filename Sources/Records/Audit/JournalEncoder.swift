@@ -55,12 +55,17 @@ struct JournalEncoder {
 
     mutating func appendCheckpoint(at time: Int64, signedBy key: JournalKey) throws {
         let text = Self.checkpointText(
-            seq: self.seq, time: JournalTime.text(time), node: self.node, previous: hexadecimalText(self.previous)
+            seq: self.seq,
+            time: JournalTime.text(time),
+            node: self.node,
+            previous: hexadecimalText(self.previous)
         )
         let signature = try key.sign(text)
         let start = self.lines.bytes.count
         self.head(time, event: Self.checkpointEvent)
-        self.lines.raw(",\"cause\":null,\"iccid\":null,\"endpoint\":null,\"peer\":null,\"upstream\":null,\"session\":null")
+        self.lines.raw(
+            ",\"cause\":null,\"iccid\":null,\"endpoint\":null,\"peer\":null,\"upstream\":null,\"session\":null"
+        )
         self.lines.raw(",\"detail\":{\"key\":\"")
         self.lines.hexadecimal(key.publicKey)
         self.lines.raw("\",\"signature\":\"")

@@ -32,7 +32,11 @@ final class JournalFile {
 
     /// Opens the segment that `recovery` names and cuts what is torn.
     init(
-        segments: JournalSegments, node: String, key: JournalKey, segmentSize: Int64, recovery: JournalRecovery
+        segments: JournalSegments,
+        node: String,
+        key: JournalKey,
+        segmentSize: Int64,
+        recovery: JournalRecovery
     ) throws(RecordsError) {
         self.segments = segments
         self.key = key
@@ -43,11 +47,13 @@ final class JournalFile {
         self.unsigned = recovery.unsigned
         let path = segments.path(recovery.segment)
         self.descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
-        guard self.descriptor >= 0, ftruncate(self.descriptor, off_t(recovery.length)) == 0,
-            fsync(self.descriptor) == 0
+        let isTorn = if case .torn = recovery.finding { true } else { false }
+        guard self.descriptor >= 0,
+            !isTorn || (ftruncate(self.descriptor, off_t(recovery.length)) == 0 && fsync(self.descriptor) == 0)
         else {
             throw RecordsError(
-                .cannotWrite, "cannot write the audit journal \(path): \(errorText(errno))",
+                .cannotWrite,
+                "cannot write the audit journal \(path): \(errorText(errno))",
                 remedy: "give the folder and the files in it to the gateway's user, and check the disk"
             )
         }

@@ -48,7 +48,8 @@ package struct JournalTrust: Sendable, Equatable {
         }
         guard let reading = try source.readKey(count: JournalKey.byteCount, purpose: "audit signing key") else {
             throw RecordsError(
-                .notFound, "neither \(source.name) nor a .pub file beside it exists",
+                .notFound,
+                "neither \(source.name) nor a .pub file beside it exists",
                 remedy: "start the gateway once, or bring the .pub file of the gateway that wrote the journal"
             )
         }

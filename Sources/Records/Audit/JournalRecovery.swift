@@ -65,7 +65,9 @@ struct JournalRecovery {
         guard isLast else { return expected != nil }
         self.length = goodEnd
         // A torn write has no line feed, or is the zeros of a block that never reached the disk.
-        if end > goodEnd { self.finding = isZeroed ? .torn(bytes: end - goodEnd) : .damaged(segment: segment, offset: goodEnd) }
+        if end > goodEnd {
+            self.finding = isZeroed ? .torn(bytes: end - goodEnd) : .damaged(segment: segment, offset: goodEnd)
+        }
         return expected != nil
     }
 

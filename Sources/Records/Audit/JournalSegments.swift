@@ -17,7 +17,8 @@ struct JournalSegments: Sendable {
         let names: [String]
         do { names = try FileManager.default.contentsOfDirectory(atPath: self.directory) } catch {
             throw RecordsError(
-                .notFound, "cannot read the audit folder \(self.directory)",
+                .notFound,
+                "cannot read the audit folder \(self.directory)",
                 remedy: "name the state folder of a gateway that has run, as a user who may read it"
             )
         }
@@ -58,7 +59,9 @@ struct SegmentReader: ~Copyable {
         self.descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard self.descriptor >= 0 else {
             throw RecordsError(
-                .notPermitted, "cannot read \(path): \(errorText(errno))", remedy: "run as a user who may read it"
+                .notPermitted,
+                "cannot read \(path): \(errorText(errno))",
+                remedy: "run as a user who may read it"
             )
         }
         if offset > 0 { lseek(self.descriptor, off_t(offset), SEEK_SET) }
@@ -73,7 +76,9 @@ struct SegmentReader: ~Copyable {
                 return self.take(upTo: end, skipping: 1)
             }
             self.searched = self.buffer.count
-            if self.buffer.count - self.start > Self.lineLimit { return self.take(upTo: self.buffer.count, skipping: 0) }
+            if self.buffer.count - self.start > Self.lineLimit {
+                return self.take(upTo: self.buffer.count, skipping: 0)
+            }
             guard try self.fill() else {
                 guard self.start < self.buffer.count else { return nil }
                 var rest = self.take(upTo: self.buffer.count, skipping: 0)

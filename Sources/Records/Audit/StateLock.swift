@@ -10,7 +10,8 @@ final class StateLock: Sendable {
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
             throw RecordsError(
-                .cannotWrite, "cannot make \(path): \(errorText(errno))",
+                .cannotWrite,
+                "cannot make \(path): \(errorText(errno))",
                 remedy: "give the state folder to the gateway's user"
             )
         }
@@ -20,7 +21,8 @@ final class StateLock: Sendable {
             let process = String(decoding: holder[..<count].filter { (0x30...0x39).contains($0) }, as: UTF8.self)
             close(descriptor)
             throw RecordsError(
-                .inUse, "another gateway\(process.isEmpty ? "" : " (process \(process))") uses the state folder \(state)",
+                .inUse,
+                "another gateway\(process.isEmpty ? "" : " (process \(process))") uses the state folder \(state)",
                 remedy: "stop it first, or give this one a state folder of its own"
             )
         }

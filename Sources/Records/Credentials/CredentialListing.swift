@@ -1,6 +1,6 @@
+internal import Foundation
 internal import GRDB
 package import Gateway
-internal import Foundation
 internal import Secrets
 
 /// A one-time credential as `credentials list` shows it: the key by its fingerprint, the identity shortened.
@@ -61,12 +61,21 @@ package struct CredentialLister: Sendable {
                 let listings = rows.compactMap { row -> CredentialListing? in
                     guard let written = OneTimeCredential.State(rawValue: row[0]) else { return nil }
                     let life = CredentialLife(
-                        written: written, mintedAt: row[1], provenAt: row[9], succeededAt: row[2]
+                        written: written,
+                        mintedAt: row[1],
+                        provenAt: row[9],
+                        succeededAt: row[2]
                     )
                     return CredentialListing(
-                        iccid: row[3], endpoint: row[4], server: row[5], shortServerID: row[6],
-                        identity: PSKIdentity(row[7] as Data)?.description ?? "", fingerprint: row[8],
-                        state: life.state(at: now, under: self.lifetimes), mintedAt: row[1], provenAt: row[9],
+                        iccid: row[3],
+                        endpoint: row[4],
+                        server: row[5],
+                        shortServerID: row[6],
+                        identity: PSKIdentity(row[7] as Data)?.description ?? "",
+                        fingerprint: row[8],
+                        state: life.state(at: now, under: self.lifetimes),
+                        mintedAt: row[1],
+                        provenAt: row[9],
                         endedAt: row[10]
                     )
                 }

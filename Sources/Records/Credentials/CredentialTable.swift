@@ -67,7 +67,8 @@ struct CredentialTable: Sendable {
             let id: Int64 = row[0]
             try self.apply([.state(id: id, .revoked)], at: now, in: db)
             switch try Self.life(row, from: 1).state(at: now, under: self.lifetimes) {
-            case .pending, .active: if let credential = try self.credential(id: id, in: db) { revoked.append(credential) }
+            case .pending, .active:
+                if let credential = try self.credential(id: id, in: db) { revoked.append(credential) }
             case .replaced, .expired, .revoked: continue
             }
         }
@@ -90,11 +91,13 @@ struct CredentialTable: Sendable {
             ended += db.changesCount
         }
         try end(
-            "state = 'pending' AND minted_at", .expired,
+            "state = 'pending' AND minted_at",
+            .expired,
             CredentialLife.threshold(self.lifetimes.useWithin, now: now)
         )
         try end(
-            "state = 'active' AND succeeded_at IS NOT NULL AND succeeded_at", .replaced,
+            "state = 'active' AND succeeded_at IS NOT NULL AND succeeded_at",
+            .replaced,
             CredentialLife.threshold(self.lifetimes.overlap, now: now)
         )
         if let age = self.lifetimes.maximumAge {
@@ -137,7 +140,9 @@ struct CredentialTable: Sendable {
     private static func life(_ row: Row, from column: Int) throws -> CredentialLife {
         guard let state = OneTimeCredential.State(rawValue: row[column]) else {
             throw RecordsError(
-                .damaged, source: .gateway, "a one-time credential has an unknown state",
+                .damaged,
+                source: .gateway,
+                "a one-time credential has an unknown state",
                 remedy: "restore credentials.db, or remove it: devices bootstrap again"
             )
         }
@@ -178,8 +183,14 @@ struct CredentialTable: Sendable {
             let state = OneTimeCredential.State(rawValue: row[6])
         else { return nil }
         return OneTimeCredential(
-            identity: identity, key: key, iccid: row[2], endpoint: row[3], server: row[4], shortServerID: row[5],
-            state: state, mintedAt: row[7]
+            identity: identity,
+            key: key,
+            iccid: row[2],
+            endpoint: row[3],
+            server: row[4],
+            shortServerID: row[5],
+            state: state,
+            mintedAt: row[7]
         )
     }
 }

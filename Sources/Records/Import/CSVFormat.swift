@@ -52,7 +52,8 @@ struct CSVFormat: ImportFormat {
         self.rowSize += 1
         guard self.rowSize <= Self.rowLimit else {
             throw RecordsError(
-                .badData, "line \(self.rowLine): the row has more than \(Self.rowLimit) bytes",
+                .badData,
+                "line \(self.rowLine): the row has more than \(Self.rowLimit) bytes",
                 remedy: "look for a quotation mark that is not closed"
             )
         }
@@ -111,15 +112,20 @@ struct CSVFormat: ImportFormat {
     }
 
     private static func fields(
-        _ cells: [[UInt8]], _ columns: [SIMField], _ defect: String?
+        _ cells: [[UInt8]],
+        _ columns: [SIMField],
+        _ defect: String?
     ) -> Result<SIMFields, RecordsError> {
         if let defect {
-            return .failure(RecordsError(.badData, defect, remedy: "put the cell in quotation marks and double those in it"))
+            return .failure(
+                RecordsError(.badData, defect, remedy: "put the cell in quotation marks and double those in it")
+            )
         }
         guard cells.count == columns.count else {
             return .failure(
                 RecordsError(
-                    .badData, "\(cells.count) cells under \(columns.count) field names",
+                    .badData,
+                    "\(cells.count) cells under \(columns.count) field names",
                     remedy: "put cells with commas in quotation marks"
                 )
             )
@@ -127,7 +133,9 @@ struct CSVFormat: ImportFormat {
         var fields = SIMFields()
         for (cell, column) in zip(cells, columns) {
             guard let text = String(validating: cell, as: UTF8.self) else {
-                return .failure(RecordsError(.badData, "\(column.rawValue): not UTF-8", remedy: "save the file as UTF-8"))
+                return .failure(
+                    RecordsError(.badData, "\(column.rawValue): not UTF-8", remedy: "save the file as UTF-8")
+                )
             }
             fields[column] = text.trimmingSpaces()
         }
@@ -142,7 +150,8 @@ struct CSVFormat: ImportFormat {
             guard defect == nil, let field = SIMField(rawValue: name) else {
                 // What stands there is not shown: without a header it is a record, and may be a key.
                 throw RecordsError(
-                    .badData, "line \(line): name \(columns.count + 1) is no field name",
+                    .badData,
+                    "line \(line): name \(columns.count + 1) is no field name",
                     remedy: "begin the file with a line of field names: \(known)"
                 )
             }

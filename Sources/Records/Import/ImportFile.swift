@@ -18,10 +18,15 @@ struct ImportFile: ~Copyable {
         self.path = path
         self.descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard self.descriptor >= 0 else {
-            throw RecordsError(.notPermitted, "cannot read \(path): \(errorText(errno))", remedy: "name a readable file")
+            throw RecordsError(
+                .notPermitted,
+                "cannot read \(path): \(errorText(errno))",
+                remedy: "name a readable file"
+            )
         }
         var status = stat()
-        self.size = fstat(self.descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG ? Int64(status.st_size) : 0
+        self.size =
+            fstat(self.descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG ? Int64(status.st_size) : 0
     }
 
     deinit { Glibc.close(self.descriptor) }

@@ -19,7 +19,9 @@ struct JSONLinesFormat: ImportFormat {
         self.pending += piece[start...]
         guard self.pending.count <= Self.lineLimit else {
             throw RecordsError(
-                .badData, "line \(self.line): more than \(Self.lineLimit) bytes", remedy: "write one object per line"
+                .badData,
+                "line \(self.line): more than \(Self.lineLimit) bytes",
+                remedy: "write one object per line"
             )
         }
         if piece.isEmpty, !self.pending.isEmpty { try self.endLine(&rows) }
@@ -40,7 +42,9 @@ struct JSONLinesFormat: ImportFormat {
         do { value = try JSONReader.read(bytes) } catch {
             return .failure(
                 RecordsError(
-                    .badData, "not JSON: \(error.what) (byte \(error.position))", remedy: "write one object per line"
+                    .badData,
+                    "not JSON: \(error.what) (byte \(error.position))",
+                    remedy: "write one object per line"
                 )
             )
         }
@@ -54,7 +58,9 @@ struct JSONLinesFormat: ImportFormat {
                 return .failure(RecordsError(.badData, "an unknown field", remedy: "use \(known)"))
             }
             guard let text = Self.text(member.value) else {
-                return .failure(RecordsError(.badData, "\(field.rawValue): neither text nor number", remedy: "write a text"))
+                return .failure(
+                    RecordsError(.badData, "\(field.rawValue): neither text nor number", remedy: "write a text")
+                )
             }
             fields[field] = text
         }

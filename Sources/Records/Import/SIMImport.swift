@@ -75,7 +75,10 @@ extension SIMStore {
     ///   - dryRun: does everything except the last step.
     ///   - progress: called now and then on the calling thread.
     package func importRecords(
-        from path: String, format: SIMImport.Format, by actor: String, dryRun: Bool = false,
+        from path: String,
+        format: SIMImport.Format,
+        by actor: String,
+        dryRun: Bool = false,
         progress: (SIMImport.Progress) -> Void = { _ in }
     ) throws(RecordsError) -> SIMImport.Summary {
         switch format {
@@ -85,7 +88,10 @@ extension SIMStore {
     }
 
     private func run(
-        _ format: some ImportFormat, _ path: String, _ actor: String, _ dryRun: Bool,
+        _ format: some ImportFormat,
+        _ path: String,
+        _ actor: String,
+        _ dryRun: Bool,
         _ progress: (SIMImport.Progress) -> Void
     ) throws(RecordsError) -> SIMImport.Summary {
         try self.file.translating {
@@ -117,7 +123,10 @@ extension SIMStore {
     }
 
     private func read(
-        _ format: some ImportFormat, _ path: String, in db: Database, _ progress: (SIMImport.Progress) -> Void
+        _ format: some ImportFormat,
+        _ path: String,
+        in db: Database,
+        _ progress: (SIMImport.Progress) -> Void
     ) throws -> SIMImport.Summary {
         var file = try ImportFile(path: path)
         var format = format
@@ -156,7 +165,10 @@ extension SIMStore {
     }
 
     private func take(
-        _ row: ImportRow, trail: SIMTrail, into summary: inout SIMImport.Summary, in db: Database
+        _ row: ImportRow,
+        trail: SIMTrail,
+        into summary: inout SIMImport.Summary,
+        in db: Database
     ) throws {
         let fields = try row.fields.get()
         let iccid = try ICCID(fields[.iccid] ?? "")
@@ -164,10 +176,13 @@ extension SIMStore {
         try seen.execute(arguments: [iccid.digits, row.line])
         if db.changesCount == 0 {
             let line = try Int.fetchOne(
-                try db.cachedStatement(sql: "SELECT line FROM imported WHERE iccid = ?"), arguments: [iccid.digits]
+                try db.cachedStatement(sql: "SELECT line FROM imported WHERE iccid = ?"),
+                arguments: [iccid.digits]
             )
             throw RecordsError(
-                .badData, "SIM \(iccid) stands in line \(line ?? 0) already", remedy: "name each SIM once"
+                .badData,
+                "SIM \(iccid) stands in line \(line ?? 0) already",
+                remedy: "name each SIM once"
             )
         }
         let existing = try self.table.record(iccid: iccid.digits, in: db)
@@ -195,7 +210,8 @@ extension SIMStore {
         let trail = SIMTrail(now: self.clock())
         try trail.change(iccid: nil, in: db)
         try trail.outbox(
-            .simChanged, iccid: nil,
+            .simChanged,
+            iccid: nil,
             detail: [
                 .init("action", .text("import")), .init("by", .text(actor)),
                 .init("file", .text(path.split(separator: "/").last.map(String.init) ?? path)),

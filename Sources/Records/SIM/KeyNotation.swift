@@ -15,14 +15,16 @@ enum KeyNotation {
         }
         guard bytes.count.isMultiple(of: 2), let secret = Secret(hexadecimal: text) else {
             throw RecordsError(
-                .badData, "the key has an odd number of hexadecimal digits (\(bytes.count))",
+                .badData,
+                "the key has an odd number of hexadecimal digits (\(bytes.count))",
                 remedy: "look for a lost digit, often a leading zero"
             )
         }
         guard Self.byteCounts.contains(secret.count) else {
             let isText = secret.count < 16 && Self.byteCounts.contains(bytes.count)
             throw RecordsError(
-                .badData, "the key has \(secret.count) bytes, not \(range)",
+                .badData,
+                "the key has \(secret.count) bytes, not \(range)",
                 remedy: isText
                     ? "if the \(bytes.count) characters are the key themselves, write each as two hexadecimal digits"
                     : "give \(Self.byteCounts.lowerBound * 2) to \(Self.byteCounts.upperBound * 2) hexadecimal digits"

@@ -28,7 +28,8 @@ package struct NamePattern: Sendable, Equatable {
             else {
                 let known = Placeholder.allCases.map { "{\($0.rawValue)}" }.joined(separator: ", ")
                 throw RecordsError(
-                    .configuration, "the pattern \(text) has a brace that starts no known placeholder",
+                    .configuration,
+                    "the pattern \(text) has a brace that starts no known placeholder",
                     remedy: "use \(known)"
                 )
             }
@@ -38,7 +39,8 @@ package struct NamePattern: Sendable, Equatable {
         if !rest.isEmpty { parts.append(.text(String(rest))) }
         guard parts.contains(where: { if case .field = $0 { true } else { false } }) else {
             throw RecordsError(
-                .configuration, "the pattern \(text) names no field, so all devices would share one name",
+                .configuration,
+                "the pattern \(text) names no field, so all devices would share one name",
                 remedy: "put {iccid} or another field into it"
             )
         }
@@ -56,7 +58,8 @@ package struct NamePattern: Sendable, Equatable {
             case .field(let field):
                 guard let value = value(field) else {
                     throw RecordsError(
-                        .badData, "the default name needs \(field.rawValue), which the record does not have",
+                        .badData,
+                        "the default name needs \(field.rawValue), which the record does not have",
                         remedy: "give \(field.rawValue) or the name itself"
                     )
                 }

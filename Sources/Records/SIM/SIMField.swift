@@ -30,7 +30,8 @@ package struct SIMFields: Sendable {
             else {
                 let name = argument.prefix { $0 != "=" }
                 throw RecordsError(
-                    .badData, argument.contains("=") ? "no field is called \(name)" : "an argument is not FIELD=VALUE",
+                    .badData,
+                    argument.contains("=") ? "no field is called \(name)" : "an argument is not FIELD=VALUE",
                     remedy: "use one of \(SIMField.allCases.map(\.rawValue).joined(separator: ", "))"
                 )
             }
@@ -43,7 +44,9 @@ package struct SIMFields: Sendable {
 }
 
 extension SIMFields: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-    package var description: String { "SIMFields(\(self.values.keys.map(\.rawValue).sorted().joined(separator: ", ")))" }
+    package var description: String {
+        "SIMFields(\(self.values.keys.map(\.rawValue).sorted().joined(separator: ", ")))"
+    }
     package var debugDescription: String { self.description }
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 }

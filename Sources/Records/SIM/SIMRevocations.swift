@@ -32,9 +32,13 @@ extension SIMStore {
     func settleRevocations(_ marks: [Revocation], horizon: Int64) throws(RecordsError) {
         try self.file.translating {
             try self.pool.write { db in
-                let settle = try db.cachedStatement(sql: "UPDATE revocations SET applied = 1 WHERE iccid = ? AND at = ?")
+                let settle = try db.cachedStatement(
+                    sql: "UPDATE revocations SET applied = 1 WHERE iccid = ? AND at = ?"
+                )
                 let remove = try db.cachedStatement(sql: "DELETE FROM revocations WHERE iccid = ? AND at = ?")
-                for mark in marks { try (mark.at < horizon ? remove : settle).execute(arguments: [mark.iccid, mark.at]) }
+                for mark in marks {
+                    try (mark.at < horizon ? remove : settle).execute(arguments: [mark.iccid, mark.at])
+                }
             }
         }
     }

@@ -24,7 +24,9 @@ package struct SIMRules: Sendable {
 
     /// The record that `fields` make, on top of `existing` if there is one. `iccid` was read from `fields` before.
     package func record(
-        _ iccid: ICCID, from fields: SIMFields, existing: SIMRecord?
+        _ iccid: ICCID,
+        from fields: SIMFields,
+        existing: SIMRecord?
     ) throws(RecordsError) -> Outcome {
         let reader = FieldReader(fields: fields)
         let imsi = try reader.number(.imsi, 6...15, existing?.imsi)
@@ -47,16 +49,23 @@ package struct SIMRules: Sendable {
         } else if fields[.identity] == nil, let existing {
             identity = existing.identity
         } else {
-            identity = try Self.identity(try Self.named(.identity) { () throws(RecordsError) in
-                try self.identity.name(value)
-            })
+            identity = try Self.identity(
+                try Self.named(.identity) { () throws(RecordsError) in
+                    try self.identity.name(value)
+                }
+            )
         }
         let endpoint =
             if let endpointText { endpointText } else {
                 try Self.named(.endpoint) { () throws(RecordsError) in try self.endpoint.name(value) }
             }
         let record = SIMRecord(
-            iccid: iccid.digits, imsi: imsi, imei: imei, msisdn: msisdn, deviceID: deviceID, endpoint: endpoint,
+            iccid: iccid.digits,
+            imsi: imsi,
+            imei: imei,
+            msisdn: msisdn,
+            deviceID: deviceID,
+            endpoint: endpoint,
             endpointPolicy: try reader.choice(.endpointPolicy, .match, existing?.endpointPolicy),
             identity: identity,
             key: try Self.key(fields[.key], existing?.key),
@@ -89,7 +98,8 @@ package struct SIMRules: Sendable {
     private static func identity(_ text: String) throws(RecordsError) -> PSKIdentity {
         guard let identity = PSKIdentity(text.trimmingSpaces()) else {
             throw RecordsError(
-                .badData, "identity: not 1 to \(PSKIdentity.maximumLength) bytes without NUL",
+                .badData,
+                "identity: not 1 to \(PSKIdentity.maximumLength) bytes without NUL",
                 remedy: "shorten it; most clients take \(Self.comfortableIdentityLength) bytes"
             )
         }
@@ -107,7 +117,8 @@ package struct SIMRules: Sendable {
         for part in text.split(whereSeparator: { $0 == " " || $0 == "," || $0 == ";" }) {
             guard let prefix = IPPrefix(part) else {
                 throw RecordsError(
-                    .badData, "address: one of the entries is not an IP address or ADDRESS/LENGTH",
+                    .badData,
+                    "address: one of the entries is not an IP address or ADDRESS/LENGTH",
                     remedy: "write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/64, several with spaces between"
                 )
             }
@@ -135,7 +146,8 @@ private struct FieldReader {
         if digits.isEmpty { return nil }
         guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), count.contains(digits.utf8.count) else {
             throw RecordsError(
-                .badData, "\(field.rawValue): not \(count.lowerBound) to \(count.upperBound) digits",
+                .badData,
+                "\(field.rawValue): not \(count.lowerBound) to \(count.upperBound) digits",
                 remedy: "check the column"
             )
         }
@@ -148,7 +160,8 @@ private struct FieldReader {
         if text.isEmpty { return nil }
         guard text.utf8.count <= limit, text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F }) else {
             throw RecordsError(
-                .badData, "\(field.rawValue): longer than \(limit) bytes, or with control characters",
+                .badData,
+                "\(field.rawValue): longer than \(limit) bytes, or with control characters",
                 remedy: "shorten or clean it"
             )
         }
@@ -156,13 +169,16 @@ private struct FieldReader {
     }
 
     func choice<T: RawRepresentable & CaseIterable>(
-        _ field: SIMField, _ standard: T, _ existing: T?
+        _ field: SIMField,
+        _ standard: T,
+        _ existing: T?
     ) throws(RecordsError) -> T where T.RawValue == String {
         guard let text = self.fields[field]?.trimmingSpaces() else { return existing ?? standard }
         if text.isEmpty { return standard }
         guard let value = T(rawValue: text.lowercased()) else {
             throw RecordsError(
-                .badData, "\(field.rawValue): not one of \(T.allCases.map(\.rawValue).joined(separator: ", "))",
+                .badData,
+                "\(field.rawValue): not one of \(T.allCases.map(\.rawValue).joined(separator: ", "))",
                 remedy: "use one of these words"
             )
         }

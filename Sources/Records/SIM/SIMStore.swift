@@ -35,7 +35,9 @@ package struct SIMStore: Sendable {
         return try self.write { db, trail in
             guard try self.table.record(iccid: iccid.digits, in: db) == nil else {
                 throw RecordsError(
-                    .conflict, "SIM \(iccid) exists already", remedy: "change it with `bootgate sim set`"
+                    .conflict,
+                    "SIM \(iccid) exists already",
+                    remedy: "change it with `bootgate sim set`"
                 )
             }
             let outcome = try self.rules.record(iccid, from: fields, existing: nil)
@@ -43,7 +45,10 @@ package struct SIMStore: Sendable {
             try self.table.insert(outcome.record, in: db)
             try trail.change(iccid: iccid.digits, in: db)
             try trail.outbox(
-                .simChanged, iccid: iccid.digits, detail: Self.detail("add", by: actor, fields: fields), in: db
+                .simChanged,
+                iccid: iccid.digits,
+                detail: Self.detail("add", by: actor, fields: fields),
+                in: db
             )
             return Result(record: outcome.record, generatedKey: generated, warnings: outcome.warnings)
         }
@@ -53,7 +58,9 @@ package struct SIMStore: Sendable {
     package func set(_ iccid: ICCID, _ fields: SIMFields, by actor: String) throws(RecordsError) -> Result {
         if let given = fields[.iccid], try ICCID(given) != iccid {
             throw RecordsError(
-                .badData, "the ICCID of a record cannot be changed", remedy: "remove the record and add another one"
+                .badData,
+                "the ICCID of a record cannot be changed",
+                remedy: "remove the record and add another one"
             )
         }
         let (fields, generated) = Self.generatingKey(fields)
@@ -63,7 +70,10 @@ package struct SIMStore: Sendable {
             try self.update(outcome.record, existing: existing, trail: trail, in: db)
             try trail.change(iccid: iccid.digits, in: db)
             try trail.outbox(
-                .simChanged, iccid: iccid.digits, detail: Self.detail("set", by: actor, fields: fields), in: db
+                .simChanged,
+                iccid: iccid.digits,
+                detail: Self.detail("set", by: actor, fields: fields),
+                in: db
             )
             return Result(record: outcome.record, generatedKey: generated, warnings: outcome.warnings)
         }
@@ -74,7 +84,9 @@ package struct SIMStore: Sendable {
     ///
     /// - Returns: the record, and false when the status was that already (nothing is written then).
     package func setStatus(
-        _ status: SIMRecord.Status, of iccid: ICCID, by actor: String
+        _ status: SIMRecord.Status,
+        of iccid: ICCID,
+        by actor: String
     ) throws(RecordsError) -> (record: SIMRecord, changed: Bool) {
         try self.write { db, trail in
             let existing = try self.existing(iccid, in: db)
@@ -90,7 +102,8 @@ package struct SIMStore: Sendable {
                 case .retired: "retire"
                 }
             try trail.outbox(
-                .simChanged, iccid: iccid.digits,
+                .simChanged,
+                iccid: iccid.digits,
                 detail: [
                     .init("action", .text(action)), .init("by", .text(actor)),
                     .init("before", .text(existing.status.rawValue)), .init("after", .text(status.rawValue)),
@@ -109,8 +122,10 @@ package struct SIMStore: Sendable {
             try trail.revokeCredentials(iccid: iccid.digits, in: db)
             try trail.change(iccid: iccid.digits, in: db)
             try trail.outbox(
-                .simChanged, iccid: iccid.digits,
-                detail: [.init("action", .text("remove")), .init("by", .text(actor))], in: db
+                .simChanged,
+                iccid: iccid.digits,
+                detail: [.init("action", .text("remove")), .init("by", .text(actor))],
+                in: db
             )
         }
     }
@@ -121,8 +136,10 @@ package struct SIMStore: Sendable {
             try trail.revokeCredentials(iccid: iccid.digits, in: db)
             try trail.change(iccid: iccid.digits, in: db)
             try trail.outbox(
-                .simChanged, iccid: iccid.digits,
-                detail: [.init("action", .text("revoke-credentials")), .init("by", .text(actor))], in: db
+                .simChanged,
+                iccid: iccid.digits,
+                detail: [.init("action", .text("revoke-credentials")), .init("by", .text(actor))],
+                in: db
             )
         }
     }
@@ -149,13 +166,16 @@ package struct SIMStore: Sendable {
     func refuseConflicts(of record: SIMRecord, in db: Database) throws {
         if let other = try self.table.iccid(ofIdentity: record.identity, in: db), other != record.iccid {
             throw RecordsError(
-                .conflict, "identity: SIM \(other) has the same one", remedy: "give each SIM an identity of its own"
+                .conflict,
+                "identity: SIM \(other) has the same one",
+                remedy: "give each SIM an identity of its own"
             )
         }
         for prefix in record.addresses {
             if let other = try self.table.iccid(ofPrefix: prefix, in: db), other != record.iccid {
                 throw RecordsError(
-                    .conflict, "address: \(prefix) belongs to SIM \(other)",
+                    .conflict,
+                    "address: \(prefix) belongs to SIM \(other)",
                     remedy: "take it from that SIM first, or give this one a narrower prefix"
                 )
             }
@@ -180,7 +200,11 @@ package struct SIMStore: Sendable {
 
     private func existing(_ iccid: ICCID, in db: Database) throws -> SIMRecord {
         guard let record = try self.table.record(iccid: iccid.digits, in: db) else {
-            throw RecordsError(.notFound, "there is no SIM \(iccid)", remedy: "`bootgate sim list` shows those there are")
+            throw RecordsError(
+                .notFound,
+                "there is no SIM \(iccid)",
+                remedy: "`bootgate sim list` shows those there are"
+            )
         }
         return record
     }

@@ -53,7 +53,8 @@ struct SIMTable {
     /// Who has this identity already.
     func iccid(ofIdentity identity: PSKIdentity, in db: Database) throws -> String? {
         try String.fetchOne(
-            try db.cachedStatement(sql: "SELECT iccid FROM sims WHERE identity = ?"), arguments: [Data(identity.bytes)]
+            try db.cachedStatement(sql: "SELECT iccid FROM sims WHERE identity = ?"),
+            arguments: [Data(identity.bytes)]
         )
     }
 
@@ -88,15 +89,28 @@ struct SIMTable {
             addresses = text.split(separator: " ").compactMap { IPPrefix($0) }
         }
         return SIMRecord(
-            iccid: iccid, imsi: row[2], imei: row[3], msisdn: row[4], deviceID: row[5], endpoint: row[6],
-            endpointPolicy: endpointPolicy, identity: identity, key: key, addresses: addresses, status: status,
-            profile: profile, group: row[12], note: row[13]
+            iccid: iccid,
+            imsi: row[2],
+            imei: row[3],
+            msisdn: row[4],
+            deviceID: row[5],
+            endpoint: row[6],
+            endpointPolicy: endpointPolicy,
+            identity: identity,
+            key: key,
+            addresses: addresses,
+            status: status,
+            profile: profile,
+            group: row[12],
+            note: row[13]
         )
     }
 
     static func damaged(_ iccid: String) -> RecordsError {
         RecordsError(
-            .damaged, source: .gateway, "the record of SIM \(iccid) cannot be read",
+            .damaged,
+            source: .gateway,
+            "the record of SIM \(iccid) cannot be read",
             remedy: "write its key and other fields again with `bootgate sim set`"
         )
     }

@@ -17,7 +17,10 @@ struct SIMTrail {
     }
 
     func outbox(
-        _ event: AuditEvent.Name, iccid: String?, detail: [AuditEvent.Field], in db: Database
+        _ event: AuditEvent.Name,
+        iccid: String?,
+        detail: [AuditEvent.Field],
+        in db: Database
     ) throws {
         var json = JSONWriter()
         json.object(detail)

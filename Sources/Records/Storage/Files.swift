@@ -30,7 +30,8 @@ func makeDirectory(_ path: String, mode: mode_t, purpose: String) throws(Records
         position = path[path.index(after: position)...].firstIndex(of: "/") ?? path.endIndex
         guard mkdir(String(path[..<position]), mode) == 0 || errno == EEXIST || position < path.endIndex else {
             throw RecordsError(
-                .cannotWrite, "cannot make \(purpose) \(path): \(errorText(errno))",
+                .cannotWrite,
+                "cannot make \(purpose) \(path): \(errorText(errno))",
                 remedy: "make the folder and give it to the gateway's user"
             )
         }

@@ -28,7 +28,8 @@ struct StoreFile: Sendable {
             let pool = try DatabasePool(path: self.path, configuration: configuration)
             guard try pool.read({ try !migrator.hasBeenSuperseded($0) }) else {
                 throw RecordsError(
-                    .newerSchema, "\(self.path) was written by a newer version of the program",
+                    .newerSchema,
+                    "\(self.path) was written by a newer version of the program",
                     remedy: "run that version, or restore the file from a backup that this one wrote"
                 )
             }
@@ -55,7 +56,8 @@ struct StoreFile: Sendable {
             if let attached {
                 configuration.prepareDatabase { db in
                     try db.execute(
-                        sql: "ATTACH DATABASE ? AS \(attached.schema)", arguments: [attached.file.path]
+                        sql: "ATTACH DATABASE ? AS \(attached.schema)",
+                        arguments: [attached.file.path]
                     )
                 }
             }
@@ -77,30 +79,37 @@ struct StoreFile: Sendable {
         switch error.resultCode {
         case .SQLITE_NOTADB, .SQLITE_CORRUPT:
             return RecordsError(
-                .damaged, "\(self.path) is damaged or not a database",
+                .damaged,
+                "\(self.path) is damaged or not a database",
                 remedy: "restore it from a backup; `sqlite3 \(self.path) .recover` may save what is left"
             )
         case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM, .SQLITE_AUTH:
             return RecordsError(
-                .cannotWrite, "cannot open \(self.path) for writing",
+                .cannotWrite,
+                "cannot open \(self.path) for writing",
                 remedy: "give the folder and the files in it to the gateway's user"
             )
         case .SQLITE_BUSY, .SQLITE_LOCKED:
             return RecordsError(
-                .unavailable, "another process is writing \(self.path)",
+                .unavailable,
+                "another process is writing \(self.path)",
                 remedy: "try again when it has ended; an import can take a minute"
             )
         case .SQLITE_FULL:
             return RecordsError(.unavailable, "no space left for \(self.path)", remedy: "free some space")
         case .SQLITE_IOERR, .SQLITE_NOMEM:
             return RecordsError(
-                .unavailable, source: .gateway, "reading or writing \(self.path) failed (\(error.extendedResultCode))",
+                .unavailable,
+                source: .gateway,
+                "reading or writing \(self.path) failed (\(error.extendedResultCode))",
                 remedy: "check the disk"
             )
         default:
             return RecordsError(
-                .internal, source: .gateway,
-                "\(self.name): \(error.message ?? "error") (\(error.extendedResultCode.rawValue))", remedy: "report this"
+                .internal,
+                source: .gateway,
+                "\(self.name): \(error.message ?? "error") (\(error.extendedResultCode.rawValue))",
+                remedy: "report this"
             )
         }
     }
@@ -124,7 +133,8 @@ struct StoreFile: Sendable {
         let descriptor = Glibc.open(self.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
             throw RecordsError(
-                .cannotWrite, "cannot open \(self.path) for writing: \(errorText(errno))",
+                .cannotWrite,
+                "cannot open \(self.path) for writing: \(errorText(errno))",
                 remedy: "give the folder and the files in it to the gateway's user"
             )
         }
