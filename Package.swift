@@ -94,6 +94,9 @@ let package = Package(
             dependencies: [
                 "Gateway", "LwM2M", "Secrets", "CoAP", "DTLS",
                 .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
             ]
         ),
         .testTarget(
@@ -106,10 +109,12 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
-// One set of rules for all targets of ours.
+// One set of rules for all targets of ours; `scripts/test` makes warnings errors.
+let strictness: [SwiftSetting] =
+    Context.environment["BOOTGATE_STRICT"] == nil ? [] : [.unsafeFlags(["-warnings-as-errors"])]
 for target in package.targets where target.type != .system {
     target.swiftSettings =
-        (target.swiftSettings ?? []) + wolfSSLHeaders + [
+        (target.swiftSettings ?? []) + wolfSSLHeaders + strictness + [
             .enableUpcomingFeature("ExistentialAny"),
             .enableUpcomingFeature("InternalImportsByDefault"),
             .enableUpcomingFeature("MemberImportVisibility"),

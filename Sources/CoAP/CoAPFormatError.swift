@@ -22,4 +22,10 @@ package struct CoAPFormatError: Error, Equatable {
     package var type: CoAPMessageType?
     /// Nil if the header is missing or has another version.
     package var messageID: UInt16?
+
+    package init(reason: Reason, type: CoAPMessageType? = nil, messageID: UInt16? = nil) {
+        self.reason = reason
+        self.type = type
+        self.messageID = messageID
+    }
 }

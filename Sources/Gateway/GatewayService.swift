@@ -1,7 +1,13 @@
-package import Logging
-package import NIOCore
 internal import CoAP
 internal import DTLS
+package import Logging
+package import NIOCore
+
+/// A listener that is ready for devices.
+package struct BoundListener: Sendable {
+    package let security: GatewayConfiguration.Security
+    package let address: PeerAddress
+}
 
 /// The gateway as something that runs: sockets, sessions and pool of one shard, from start to stop.
 package final class GatewayService: Sendable {
@@ -29,7 +35,7 @@ package final class GatewayService: Sendable {
     /// `ready` is called once, when every listener is bound, with the addresses in the order of the configuration.
     /// Throws when a listener cannot be bound or the DTLS library cannot serve.
     package func run(
-        ready: @Sendable ([SocketAddress]) async throws -> Void, until stop: @Sendable () async -> Void
+        ready: @Sendable ([BoundListener]) async throws -> Void, until stop: @Sendable () async -> Void
     ) async throws {
         let pool = UpstreamPool(
             loop: self.loop, policy: self.configuration.pool,
@@ -38,18 +44,23 @@ package final class GatewayService: Sendable {
         )
         let sessions = try DeviceSessions(loop: self.loop, pool: pool, environment: self.environment)
         await pool.attach(sessions)
-        await pool.start(self.configuration.bootstrap.upstreams)
+        await pool.start(
+            self.configuration.bootstrap.upstreams, relays: self.configuration.servers.compactMap(\.relay)
+        )
         let listeners = try await Listener.bindAll(
             self.configuration.listeners, receiver: sessions, loop: self.loop, logger: self.logger
         )
         await sessions.attach(listeners)
         let changes = Task { await sessions.followChanges() }
-        try await ready(listeners.compactMap(\.boundAddress))
+        try await ready(
+            listeners.map { BoundListener(security: $0.security, address: $0.address) }
+        )
         await stop()
         await self.drain(sessions)
         changes.cancel()
         await sessions.stop()
-        self.logger.info("gateway stopped", metadata: await sessions.counters.metadata)
+        let counters = await sessions.counters.metadata
+        self.logger.info("gateway stopped", metadata: counters)
         for listener in listeners { await listener.close() }
         await pool.stop()
     }

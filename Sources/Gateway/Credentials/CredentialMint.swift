@@ -1,4 +1,4 @@
-package import Secrets
+internal import Secrets
 
 extension OneTimeCredential {
     /// Characters of one-time identities: they survive every client's command line, file and log.

@@ -31,15 +31,10 @@ final class DevicePeer: Timed {
 /// A DTLS handshake under way.
 final class Handshake {
     let dtls: DTLSSession
-    /// Client random of the verified hello: a repeated hello belongs to this handshake, another one replaces it.
-    let clientRandom: UInt64
     /// What the identity stands for, once it was looked up.
     var resolution: IdentityResolution?
 
-    init(dtls: DTLSSession, clientRandom: UInt64) {
-        self.dtls = dtls
-        self.clientRandom = clientRandom
-    }
+    init(dtls: DTLSSession) { self.dtls = dtls }
 }
 
 /// One device that has shown who it is: its secure channel if it has one, its message layer, and what it is doing.

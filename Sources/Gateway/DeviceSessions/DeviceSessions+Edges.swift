@@ -7,6 +7,8 @@ extension DeviceSessions: DatagramReceiver {
         _ buffer: ByteBuffer, from address: PeerAddress, remote: SocketAddress, listener: Int
     ) {
         self.assumeIsolated { sessions in
+            // The sockets are bound one after another; the first datagrams may come before all are known.
+            guard listener < sessions.listeners.count else { return }
             sessions.counters.datagramsFromDevices += 1
             let now = sessions.environment.now()
             let key = PeerKey(listener: listener, address: address)
@@ -26,53 +28,57 @@ extension DeviceSessions: LeaseHolder {
     nonisolated package func leaseGranted(
         _ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant
     ) {
-        self.withLease(id, now: now) { _, session, work in
-            session.bootstrap?.leaseGranted(upstream, now: now, into: &work.bootstrap)
-            session.registration?.leaseGranted(into: &work.registration)
+        self.assumeIsolated { sessions in
+            sessions.withSession(of: id, now: now) { session, work in
+                session.bootstrap?.leaseGranted(upstream, now: now, into: &work.bootstrap)
+                session.registration?.leaseGranted(into: &work.registration)
+            }
         }
     }
 
     nonisolated package func leaseRefused(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
-        self.withLease(id, now: now) { sessions, session, work in
-            sessions.forget(id, of: session)
-            session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)
-            session.registration?.leaseRefused(cause, into: &work.registration)
+        self.assumeIsolated { sessions in
+            sessions.withSession(of: id, now: now, isOver: true) { session, work in
+                session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)
+                session.registration?.leaseRefused(cause, into: &work.registration)
+            }
         }
     }
 
     nonisolated package func leaseBroken(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
-        self.withLease(id, now: now) { sessions, session, work in
-            sessions.forget(id, of: session)
-            session.bootstrap?.leaseBroken(cause, wallClock: work.wallClock, into: &work.bootstrap)
-            session.registration?.leaseBroken(cause, wallClock: work.wallClock, into: &work.registration)
+        self.assumeIsolated { sessions in
+            sessions.withSession(of: id, now: now, isOver: true) { session, work in
+                session.bootstrap?.leaseBroken(cause, wallClock: work.wallClock, into: &work.bootstrap)
+                session.registration?.leaseBroken(cause, wallClock: work.wallClock, into: &work.registration)
+            }
         }
     }
 
     nonisolated package func lease(
         _ id: LeaseID, received event: MessageLayer.Event, now: ContinuousClock.Instant
     ) {
-        self.withLease(id, now: now) { _, session, work in Self.handle(event, of: session, &work) }
+        self.assumeIsolated { sessions in
+            sessions.withSession(of: id, now: now) { session, work in Self.handle(event, of: session, &work) }
+        }
     }
 
     nonisolated package func upstreamReadComplete() { self.assumeIsolated { $0.endTurn() } }
 
-    private nonisolated func withLease(
-        _ id: LeaseID, now: ContinuousClock.Instant,
-        _ body: (isolated DeviceSessions, DeviceSession, inout Work) -> Void
+    /// `isOver`: the lease is gone already and must not be released.
+    private func withSession(
+        of lease: LeaseID, now: ContinuousClock.Instant, isOver: Bool = false,
+        _ body: (DeviceSession, inout Work) -> Void
     ) {
-        self.assumeIsolated { sessions in
-            guard let session = sessions.byLease[id] else { return }
-            var work = Work(now: now, wallClock: sessions.environment.wallClock())
-            body(sessions, session, &work)
-            sessions.carryOut(&work, for: session)
-            sessions.schedule(session.peer)
+        guard let session = self.byLease[lease] else { return }
+        if isOver {
+            self.byLease[lease] = nil
+            session.lease = nil
+            session.upstreamExchange = nil
         }
-    }
-
-    private func forget(_ lease: LeaseID, of session: DeviceSession) {
-        self.byLease[lease] = nil
-        session.lease = nil
-        session.upstreamExchange = nil
+        var work = Work(now: now, wallClock: self.environment.wallClock())
+        body(session, &work)
+        self.carryOut(&work, for: session)
+        self.schedule(session.peer)
     }
 
     /// Something that the message layer of the upstream socket reports.

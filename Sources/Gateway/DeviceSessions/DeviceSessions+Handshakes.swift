@@ -8,9 +8,8 @@ extension DeviceSessions {
     func receiveRecord(
         _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, now: ContinuousClock.Instant
     ) {
-        let header = RecordHeader(bytes)
         let peer = self.peers[key]
-        if header.isClientHello {
+        if DTLSSession.isClientHello(bytes) {
             self.receiveHello(bytes, key: key, remote: remote, peer: peer, now: now)
             return
         }
@@ -19,7 +18,7 @@ extension DeviceSessions {
             self.counters.drop("unknown_session")
             return
         }
-        if let handshake = peer.handshake, header.belongsToHandshake || peer.session == nil {
+        if let handshake = peer.handshake, Self.belongsToHandshake(bytes) || peer.session == nil {
             let outcome = handshake.dtls.receive(bytes, now: now)
             self.advance(handshake, of: peer, outcome, now: now)
         } else if let session = peer.session {
@@ -27,22 +26,9 @@ extension DeviceSessions {
         }
     }
 
-    /// What the first bytes of a datagram tell without any state.
-    private struct RecordHeader {
-        let isClientHello: Bool
-        /// Handshake messages and ChangeCipherSpec, in whichever epoch.
-        let belongsToHandshake: Bool
-
-        init(_ bytes: UnsafeRawBufferPointer) {
-            guard bytes.count >= 13 else {
-                self.isClientHello = false
-                self.belongsToHandshake = false
-                return
-            }
-            let type = bytes[0]
-            self.isClientHello = type == 22 && bytes[3] == 0 && bytes[4] == 0 && bytes.count > 13 && bytes[13] == 1
-            self.belongsToHandshake = type == 22 || type == 20
-        }
+    /// Handshake messages and ChangeCipherSpec, in whichever epoch.
+    private static func belongsToHandshake(_ record: UnsafeRawBufferPointer) -> Bool {
+        record.first == 22 || record.first == 20
     }
 
     // MARK: - Hellos
@@ -63,9 +49,7 @@ extension DeviceSessions {
                 self.listeners[key.listener].send(reply, to: remote)
             }
         case .accept:
-            let random = Self.clientRandom(of: bytes)
-            if let handshake = peer?.handshake, let peer, handshake.clientRandom == random {
-                // A repeat of the hello that this handshake began with.
+            if let peer, let handshake = peer.handshake, handshake.dtls.isOwnHello(bytes) {
                 self.advance(handshake, of: peer, handshake.dtls.receive(bytes, now: now), now: now)
                 return
             }
@@ -87,17 +71,11 @@ extension DeviceSessions {
             let peer = peer ?? DevicePeer(key: key, remote: remote)
             if let old = peer.handshake { self.abandon(old, of: peer, now: now) }
             self.peers[key] = peer
-            let handshake = Handshake(dtls: dtls, clientRandom: random)
+            let handshake = Handshake(dtls: dtls)
             peer.handshake = handshake
             self.halfOpen += 1
             self.advance(handshake, of: peer, .nothing, now: now)
         }
-    }
-
-    /// The first eight random bytes of a verified hello: 13 bytes of record, 12 of message, 2 of version and 4 of time
-    /// stand before them.
-    private static func clientRandom(of hello: UnsafeRawBufferPointer) -> UInt64 {
-        hello.count >= 39 ? hello.loadUnaligned(fromByteOffset: 31, as: UInt64.self) : 0
     }
 
     // MARK: - Progress

@@ -2,6 +2,10 @@ package import NIOCore
 
 /// Who takes the datagrams of the devices: the device sessions of the shard. Called on the listeners' event loop.
 package protocol DatagramReceiver: AnyObject, Sendable {
+    /// The sockets, in the order of their numbers. Called once by `Listener.bindAll`, before the first datagram: what
+    /// arrives earlier waits in the kernel.
+    func attach(_ listeners: [Listener]) async
+
     /// A datagram that passed the ingress filter.
     ///
     /// - Parameters:

@@ -46,6 +46,8 @@ extension Listener {
             for listener in listeners { await listener.close() }
             throw error
         }
+        await receiver.attach(listeners)
+        for listener in listeners { await listener.startReading() }
         return listeners
     }
 

@@ -70,6 +70,8 @@ package actor Listener {
     private let filter: IngressFilter
     private let logger: Logger
     private var state = State.unbound
+    /// The receiver knows all listeners; before that the kernel keeps what arrives.
+    private var isReading = false
     /// Who gets the datagrams; nobody any more after the stop.
     private var receiver: (any DatagramReceiver)?
     private var arena: DatagramArena<SocketAddress>
@@ -111,6 +113,12 @@ package actor Listener {
     /// - Throws: ``ListenerError``.
     func start() async throws { try await self.bind().get() }
 
+    /// From now on datagrams go up to the receiver.
+    func startReading() {
+        self.isReading = true
+        if case .bound(let channel, _) = self.state { try? channel.syncOptions?.setOption(.autoRead, value: true) }
+    }
+
     /// Closes the socket for good.
     package func close() {
         let state = self.state
@@ -122,7 +130,10 @@ package actor Listener {
     private func bind() -> EventLoopFuture<Void> {
         self.state = .binding
         let settings = self.settings
+        // A channel that could not be bound is nobody's: without this its descriptor would stay open.
+        let made = NIOLoopBoundBox<(any Channel)?>(nil, eventLoop: self.loop)
         return DatagramBootstrap(group: self.loop)
+            .channelOption(.autoRead, value: self.isReading)
             .channelOption(.maxMessagesPerRead, value: 1)
             .channelOption(.datagramVectorReadMessageCount, value: settings.datagramsPerRead)
             .channelOption(
@@ -135,6 +146,7 @@ package actor Listener {
             )
             .channelInitializer { [self] channel in
                 channel.eventLoop.makeCompletedFuture {
+                    made.value = channel
                     try Self.enlargeBuffers(channel, settings: settings)
                     try channel.pipeline.syncOperations.addHandler(ListenerHandler(self))
                 }
@@ -144,6 +156,7 @@ package actor Listener {
                 try self.assumeIsolated { try $0.didBind(channel) }
             }
             .flatMapErrorThrowing { [self] error in
+                made.value?.close(promise: nil)
                 throw self.assumeIsolated { $0.didNotBind(error) }
             }
     }

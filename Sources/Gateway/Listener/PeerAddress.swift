@@ -25,28 +25,29 @@ package struct PeerAddress: Hashable, Sendable {
 
     /// Nil for an address that is neither IPv4 nor IPv6.
     package init?(_ address: SocketAddress) {
+        guard let peer = address.withSockAddr({ pointer, _ in PeerAddress(raw: pointer) }) else { return nil }
+        self = peer
+    }
+
+    /// Nil for an address that is neither IPv4 nor IPv6.
+    init?(raw pointer: UnsafePointer<sockaddr>) {
         // Read by offset: the layouts of sockaddr_in (port 2, address 4) and sockaddr_in6 (port 2, address 8, scope 24)
         // are fixed by the system's interface.
-        switch address {
-        case .v4:
-            self = address.withSockAddr { pointer, _ in
-                let raw = UnsafeRawPointer(pointer)
-                return PeerAddress(
-                    IPAddress(ipv4: UInt32(bigEndian: raw.loadUnaligned(fromByteOffset: 4, as: UInt32.self))),
-                    port: UInt16(bigEndian: raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
-                )
-            }
-        case .v6:
-            self = address.withSockAddr { pointer, _ in
-                let raw = UnsafeRawPointer(pointer)
-                return PeerAddress(
-                    high: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
-                    low: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self)),
-                    port: UInt16(bigEndian: raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self)),
-                    scope: raw.loadUnaligned(fromByteOffset: 24, as: UInt32.self)
-                )
-            }
-        case .unixDomainSocket:
+        let raw = UnsafeRawPointer(pointer)
+        switch Int32(raw.loadUnaligned(as: sa_family_t.self)) {
+        case AF_INET:
+            self.init(
+                IPAddress(ipv4: UInt32(bigEndian: raw.loadUnaligned(fromByteOffset: 4, as: UInt32.self))),
+                port: UInt16(bigEndian: raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
+            )
+        case AF_INET6:
+            self.init(
+                high: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
+                low: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self)),
+                port: UInt16(bigEndian: raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self)),
+                scope: raw.loadUnaligned(fromByteOffset: 24, as: UInt32.self)
+            )
+        default:
             return nil
         }
     }

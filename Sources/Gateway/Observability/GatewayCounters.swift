@@ -1,4 +1,4 @@
-internal import Logging
+package import Logging
 
 /// What has happened since the start, as plain numbers: one value per shard, changed on its event loop alone.
 package struct GatewayCounters: Sendable {

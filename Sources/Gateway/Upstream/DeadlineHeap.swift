@@ -41,3 +41,5 @@ struct DeadlineHeap<Key> {
         }
     }
 }
+
+extension DeadlineHeap: Sendable where Key: Sendable {}

@@ -23,3 +23,5 @@ struct FIFO<Element> {
         return element
     }
 }
+
+extension FIFO: Sendable where Element: Sendable {}

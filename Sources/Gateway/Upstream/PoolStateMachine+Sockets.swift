@@ -32,6 +32,7 @@ extension PoolStateMachine {
         self.setHoldsRegistration(socket, false)
         self.setState(socket, .idle(since: now))
         self.serveWaiters(upstream)
+        if self.waitingCount > 0 { self.supplyAll(now: now) }
     }
 
     /// Closes a socket that nobody holds.
@@ -40,11 +41,10 @@ extension PoolStateMachine {
         keepingPortUntil until: ContinuousClock.Instant?,
         now: ContinuousClock.Instant
     ) {
-        let upstream = self.sockets[socket.slot].upstream
         if let until { self.keepPort(of: socket, until: until) }
         self.remove(socket)
         self.actions.append(.close(socket))
-        self.supply(upstream, now: now)
+        self.supplyAll(now: now)
     }
 
     mutating func keepPort(of socket: SocketID, until: ContinuousClock.Instant) {
@@ -65,7 +65,7 @@ extension PoolStateMachine {
         } else {
             self.becomeIdle(socket, now: now)
         }
-        if self.isCurrent(socket) { self.supply(self.sockets[socket.slot].upstream, now: now) }
+        self.supplyAll(now: now)
     }
 
     mutating func openFailed(_ socket: SocketID, _ failure: OpenFailure, now: ContinuousClock.Instant) {
@@ -85,7 +85,7 @@ extension PoolStateMachine {
         case .resources:
             self.openingPausedUntil = now + .seconds(1)
         }
-        self.supply(upstream, now: now)
+        self.supplyAll(now: now)
     }
 
     // MARK: - What comes in
@@ -94,6 +94,7 @@ extension PoolStateMachine {
     mutating func received(_ socket: SocketID, now: ContinuousClock.Instant) {
         guard self.isCurrent(socket) else { return }
         self.sockets[socket.slot].heard = true
+        self.sockets[socket.slot].isAwaitingWord = false
         if case .quarantined(let until, let owner) = self.sockets[socket.slot].state {
             // Not through `setState`: the timer comes up at the old time and finds the new one. A quarantine is never
             // made shorter.
@@ -155,9 +156,15 @@ extension PoolStateMachine {
         self.actions.append(.broken(id, socket, .upstreamUnreachable))
     }
 
-    /// A request on this socket timed out. Counts against the upstream if the lease has never heard from it.
+    /// A request goes out on this socket.
+    mutating func requested(_ socket: SocketID) {
+        guard self.isCurrent(socket) else { return }
+        self.sockets[socket.slot].isAwaitingWord = true
+    }
+
+    /// A request on this socket timed out. Counts against the upstream if nothing came since the last one went out.
     mutating func timedOut(_ socket: SocketID, now: ContinuousClock.Instant) {
-        guard self.isCurrent(socket), !self.sockets[socket.slot].heard else { return }
+        guard self.isCurrent(socket), self.sockets[socket.slot].isAwaitingWord else { return }
         let upstream = self.sockets[socket.slot].upstream
         if self.upstreams[upstream].health.silent(now: now, jitter: self.random.unit()) {
             self.redirectWaiters(upstream, now: now)
@@ -187,7 +194,7 @@ extension PoolStateMachine {
         }
         self.remove(socket)
         if isUnreachable { self.markUnreachable(upstream, now: now) }
-        self.supply(upstream, now: now)
+        self.supplyAll(now: now)
     }
 
     // MARK: - Time

@@ -92,6 +92,11 @@ extension PoolStateMachine {
         }
     }
 
+    /// After something came free: every upstream may have been waiting for it.
+    mutating func supplyAll(now: ContinuousClock.Instant) {
+        for upstream in self.upstreams.indices { self.supply(upstream, now: now) }
+    }
+
     private mutating func evictIdle(except upstream: UpstreamID, now: ContinuousClock.Instant) -> Bool {
         let others = self.upstreams.indices.filter { $0 != upstream && self.upstreams[$0].idleCount > 0 }
         guard let richest = others.max(by: { self.upstreams[$0].idleCount < self.upstreams[$1].idleCount }),

@@ -6,7 +6,7 @@
 ///
 /// What always holds: a socket belongs to at most one lease; a socket in quarantine goes to nobody, but a parked one to
 /// the owner that parked it; every lease that was not refused ends in exactly one of release, refuse and broken.
-struct PoolStateMachine {
+struct PoolStateMachine: Sendable {
     struct Settings: Sendable, Equatable {
         /// Sockets of each upstream that stand ready.
         var minimumIdle = 8
@@ -39,13 +39,13 @@ struct PoolStateMachine {
     /// Index of an upstream, in the order in which ``add(upstream:)`` was called.
     typealias UpstreamID = Int
 
-    enum Acquisition: Equatable {
+    enum Acquisition: Sendable, Equatable {
         case granted(LeaseID, SocketID, UpstreamID)
         case waiting(LeaseID)
         case refused(FailureCause, retryAfter: Duration)
     }
 
-    enum Action: Equatable {
+    enum Action: Sendable, Equatable {
         /// Make a socket; ``opened(_:local:now:)`` or ``openFailed(_:_:now:)`` reports back.
         case open(SocketID, remote: PeerAddress, local: IPAddress?)
         /// Close it; nothing is reported back, the number is free already.
@@ -58,7 +58,7 @@ struct PoolStateMachine {
     }
 
     /// Why a socket could not be made.
-    enum OpenFailure: Equatable {
+    enum OpenFailure: Sendable, Equatable {
         /// The network knows no way to the upstream.
         case unreachable
         /// The local address has no port left, or is not ours.
@@ -68,7 +68,7 @@ struct PoolStateMachine {
     }
 
     /// The states of a socket. `free` → `opening` → `idle` ⇄ `leased` is the normal life.
-    enum SocketState: Equatable {
+    enum SocketState: Sendable, Equatable {
         /// The place is not in use.
         case free
         /// Under construction. Becomes `idle`, or `quarantined` when its port is still remembered, or `free`.
@@ -89,7 +89,7 @@ struct PoolStateMachine {
         case quarantined(until: ContinuousClock.Instant, parkedBy: LeaseOwner?)
     }
 
-    struct Socket {
+    struct Socket: Sendable {
         var generation: UInt32 = 0
         var state = SocketState.free
         var upstream: UpstreamID = 0
@@ -101,11 +101,13 @@ struct PoolStateMachine {
         var holdsRegistration = false
         /// Something came from the upstream since the lease was given.
         var heard = false
+        /// Nothing came from the upstream since the last request went out.
+        var isAwaitingWord = false
         /// When the entry of this socket in `timers` comes up, if it has one.
         var timer: ContinuousClock.Instant?
     }
 
-    struct Upstream {
+    struct Upstream: Sendable {
         var address: PeerAddress?
         var health = UpstreamHealth()
         /// May hold stale entries: one counts if the socket is idle since the time noted.
@@ -117,8 +119,8 @@ struct PoolStateMachine {
         var waitingCount = 0
     }
 
-    struct Lease {
-        enum Place: Equatable {
+    struct Lease: Sendable {
+        enum Place: Sendable, Equatable {
             case socket(SocketID)
             case waiting(UpstreamID)
         }
@@ -129,7 +131,7 @@ struct PoolStateMachine {
     }
 
     /// A local port as one upstream sees it.
-    struct PortKey: Hashable {
+    struct PortKey: Hashable, Sendable {
         let local: PeerAddress
         let remote: PeerAddress
     }
@@ -157,7 +159,7 @@ struct PoolStateMachine {
     private var lastLease: UInt64 = 0
 
     // Running totals; the tests count them again from the tables after every step.
-    private(set) var socketCount = 0
+    var socketCount = 0
     var openingCount = 0
     var waitingCount = 0
     var registrationCount = 0
@@ -327,6 +329,7 @@ struct PoolStateMachine {
         self.setState(socket, .leased(lease))
         self.leases[lease]?.place = .socket(socket)
         self.sockets[socket.slot].heard = false
+        self.sockets[socket.slot].isAwaitingWord = false
         self.setHoldsRegistration(socket, owner.isRegistration)
     }
 
@@ -342,82 +345,5 @@ struct PoolStateMachine {
         self.upstreams[upstream].waitingCount -= 1
         self.waitingCount -= 1
         if owner.isRegistration { self.registrationCount -= 1 }
-    }
-
-    // MARK: - The table of sockets
-
-    func isCurrent(_ socket: SocketID) -> Bool {
-        socket.slot < self.sockets.count && self.sockets[socket.slot].generation == socket.generation
-            && self.sockets[socket.slot].state != .free
-    }
-
-    mutating func newSocket(_ upstream: UpstreamID, remote: PeerAddress, localIndex: Int?) -> SocketID {
-        let slot = self.freeSlots.popLast() ?? self.sockets.count
-        if slot == self.sockets.count { self.sockets.append(Socket()) }
-        let generation = self.sockets[slot].generation
-        self.sockets[slot] = Socket(
-            generation: generation,
-            state: .opening,
-            upstream: upstream,
-            remote: remote,
-            localIndex: localIndex
-        )
-        self.socketCount += 1
-        self.openingCount += 1
-        self.upstreams[upstream].openingCount += 1
-        if let localIndex { self.localUse[localIndex] += 1 }
-        return SocketID(slot: slot, generation: generation)
-    }
-
-    /// Frees the place. The caller says what happens to a lease.
-    mutating func remove(_ socket: SocketID) {
-        self.setState(socket, .free)
-        self.setHoldsRegistration(socket, false)
-        if let localIndex = self.sockets[socket.slot].localIndex { self.localUse[localIndex] -= 1 }
-        self.sockets[socket.slot].generation &+= 1
-        self.sockets[socket.slot].timer = nil
-        self.socketCount -= 1
-        self.freeSlots.append(socket.slot)
-    }
-
-    /// The one place where a socket changes its state: keeps totals, the index of parked sockets and timers in step.
-    mutating func setState(_ socket: SocketID, _ state: SocketState) {
-        let upstream = self.sockets[socket.slot].upstream
-        switch self.sockets[socket.slot].state {
-        case .opening:
-            self.openingCount -= 1
-            self.upstreams[upstream].openingCount -= 1
-        case .idle:
-            self.upstreams[upstream].idleCount -= 1
-        case .quarantined(_, parkedBy: let owner?):
-            if self.parked[owner] == socket { self.parked[owner] = nil }
-        case .free, .probing, .leased, .settling, .resting, .quarantined:
-            break
-        }
-        self.sockets[socket.slot].state = state
-        switch state {
-        case .idle(let since):
-            self.upstreams[upstream].idleCount += 1
-            self.upstreams[upstream].idle.append((socket, since))
-        case .quarantined(let until, let owner):
-            if let owner { self.parked[owner] = socket }
-            self.setTimer(socket, until)
-        case .probing(let until), .settling(let until), .resting(let until):
-            self.setTimer(socket, until)
-        case .free, .opening, .leased:
-            break
-        }
-    }
-
-    mutating func setHoldsRegistration(_ socket: SocketID, _ holds: Bool) {
-        guard self.sockets[socket.slot].holdsRegistration != holds else { return }
-        self.sockets[socket.slot].holdsRegistration = holds
-        self.registrationCount += holds ? 1 : -1
-    }
-
-    private mutating func setTimer(_ socket: SocketID, _ deadline: ContinuousClock.Instant) {
-        if let timer = self.sockets[socket.slot].timer, timer <= deadline { return }
-        self.sockets[socket.slot].timer = deadline
-        self.timers.push(socket, at: deadline)
     }
 }

@@ -2,8 +2,8 @@
 ///
 /// ICMP's word is a hint only (RFC 7252, 4.2), so it never ends a bootstrap by itself; it keeps new ones away from a
 /// server where nobody listens, for a time that grows with each failure.
-struct UpstreamHealth {
-    enum State: Equatable {
+struct UpstreamHealth: Sendable {
+    enum State: Sendable, Equatable {
         /// Answers, or has not been tried. `silences` counts requests that timed out since anything was heard.
         /// Becomes `down` by a refusal, or by too many silences.
         case up(silences: Int)

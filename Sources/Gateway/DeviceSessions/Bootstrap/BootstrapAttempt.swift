@@ -53,8 +53,11 @@ extension BootstrapSession {
         var minted: [OneTimeCredential] = []
         /// Store orders whose outcome is still open.
         var storing = 0
-        /// Why an account of this bootstrap was refused: Finish will not pass any more (T42).
+        /// Why something that the server wrote was refused: the cause of the end, if nothing better follows.
         var refusal: FailureCause?
+        /// Finish must not pass for a reason that no repeated write can heal; ``AccountRewriter/mayFinish`` tells the
+        /// other reasons (T42).
+        var mustNotFinish = false
         /// From here on the outcome is the device's: its credentials stay valid whatever else fails (T10).
         var finishReachedDevice = false
         /// Added to the record of the end.
@@ -70,6 +73,11 @@ extension BootstrapSession {
             self.rewriter = rewriter
             self.remaining = remaining
             self.deadline = deadline
+        }
+
+        /// Whether the device has its answer to the Bootstrap-Request.
+        var isAnswered: Bool {
+            if case .running = self.step { true } else { false }
         }
 
         var bootstrapRequest: CoAPRequest {

@@ -1,4 +1,5 @@
 internal import LwM2M
+internal import Secrets
 
 /// The audit records of a bootstrap. Keys appear as fingerprints alone.
 extension BootstrapSession {
@@ -45,9 +46,9 @@ extension BootstrapSession {
 
     private static func fields(_ account: AccountSummary) -> [AuditEvent.Field] {
         var fields: [AuditEvent.Field] = [
-            .init("uri", .text(account.uri)), .init("security", .text(account.securityModeName)),
+            .init("uri", .text(account.uri)), .init("security", .text(account.securityMode)),
         ]
-        if let identity = account.identity { fields.append(.init("identity", .text(identity.description))) }
+        if let identity = account.identity { fields.append(.init("identity", .text(identity))) }
         if let key = account.key { fields.append(.init("key", .text(KeyFingerprint.text(of: key)))) }
         return fields
     }

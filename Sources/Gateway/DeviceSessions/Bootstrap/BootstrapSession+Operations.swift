@@ -7,6 +7,9 @@ extension BootstrapSession {
     /// How many commands of the server may wait; a server sends the next one after the answer to the one before.
     private static var maximumHeld: Int { 8 }
 
+    /// Bytes of a body that fit into one message to any device: 1280 of IPv6 less the headers of IP, UDP, DTLS and CoAP.
+    static var maximumPayload: Int { 1120 }
+
     /// A new request of the server on the lease of this bootstrap.
     package mutating func upstreamRequested(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: ContinuousClock.Instant, wallClock: Int64,
@@ -39,27 +42,30 @@ extension BootstrapSession {
     ) {
         if let refusal = request.blockRefusal {
             actions.append(.answerUpstream(id, refusal))
-            self.refuse(.limit, isAccount: true)
+            self.attempt?.refusal = .unsupported
+            self.attempt?.mustNotFinish = true
             return
         }
         guard let path = request.uriPath else {
             actions.append(.answerUpstream(id, CoAPResponse(.badRequest)))
             return
         }
-        switch BootstrapCommand(code: request.code.rawValue, path: path) {
-        case .write:
-            self.write(id, request, path: path, wallClock: wallClock, into: &actions)
+        switch BootstrapOperation(from: .server, method: request.code.rawValue, path: path, accept: request.accept) {
+        case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
         case .delete(let target):
-            if target.objectID == nil { self.attempt?.rewriter.reset() }
+            do throws(RewriteRefusal) {
+                try self.attempt?.rewriter.permitDelete(target)
+            } catch {
+                actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
+                return
+            }
             self.passToDevice(id, CoAPRequest(.delete, path: target.segments), isFinish: false, into: &actions)
         case .discover(let target), .read(let target):
-            var passed = CoAPRequest(.get, path: target.segments)
-            if let accept = request.accept { passed.options.append(.accept, uint: UInt32(accept)) }
+            let passed = CoAPRequest(.get, path: target.segments, accept: request.accept)
             self.passToDevice(id, passed, isFinish: false, into: &actions)
-        case .finish:
-            self.finish(id, wallClock: wallClock, into: &actions)
-        case .refused(let code):
-            actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
+        case .finish: self.finish(id, wallClock: wallClock, into: &actions)
+        case .refused(let code): actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
+        case .request, .other: actions.append(.answerUpstream(id, CoAPResponse(.methodNotAllowed)))
         }
     }
 
@@ -75,11 +81,12 @@ extension BootstrapSession {
         do throws(RewriteRefusal) {
             let record = self.subject.record
             let policy = self.configuration.credentials
+            let endpoint = attempt.endpoint
             written = try attempt.rewriter.rewrite(
                 path: path, contentFormat: request.contentFormat, payload: request.payload
             ) { server, shortServerID in
                 let credential = OneTimeCredential.mint(
-                    for: record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
+                    for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
                     policy: policy, at: wallClock
                 )
                 minted.append(credential)
@@ -93,11 +100,21 @@ extension BootstrapSession {
             var event = self.event(.bootstrapRefused, wallClock, of: attempt, cause: error.cause)
             event.detail += detail
             actions.append(.journal(event))
+            actions.append(.warn(error.cause))
+            if error.isAccount && attempt.refusal == nil { attempt.refusal = error.cause }
             self.attempt = attempt
-            self.refuse(error.cause, isAccount: error.isAccount)
             return
         }
         attempt.minted += minted
+        guard written.payload.count <= Self.maximumPayload else {
+            // What does not fit into one message would need block-wise transfer towards the device.
+            actions.append(.answerUpstream(id, CoAPResponse(.requestEntityTooLarge)))
+            actions.append(.warn(.unsupported))
+            attempt.refusal = .unsupported
+            attempt.mustNotFinish = true
+            self.attempt = attempt
+            return
+        }
         if !minted.isEmpty {
             attempt.storing += 1
             actions.append(.store(minted))
@@ -115,18 +132,13 @@ extension BootstrapSession {
         self.passToDevice(id, passed, isFinish: false, into: &actions)
     }
 
-    /// Remembers that something the device needs was not written: Finish will be refused here (T42).
-    private mutating func refuse(_ cause: FailureCause, isAccount: Bool) {
-        if isAccount && self.attempt?.refusal == nil { self.attempt?.refusal = cause }
-    }
-
     // MARK: - Finish
 
     private mutating func finish(
         _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
         guard var attempt = self.attempt else { return }
-        if attempt.refusal != nil {
+        if attempt.mustNotFinish || !attempt.rewriter.mayFinish {
             // The server may correct what was refused and finish again; until then the device must not.
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
             return
@@ -150,12 +162,15 @@ extension BootstrapSession {
     ) {
         guard var attempt = self.attempt, attempt.storing > 0 else { return }
         attempt.storing -= 1
-        if !isDurable && attempt.refusal == nil { attempt.refusal = .storeUnavailable }
+        if !isDurable {
+            attempt.refusal = .storeUnavailable
+            attempt.mustNotFinish = true
+        }
         self.attempt = attempt
         guard attempt.storing == 0, case .running(.some(let operation)) = attempt.step,
             case .waitingForStore = operation.stage
         else { return }
-        if attempt.refusal != nil {
+        if attempt.mustNotFinish {
             self.attempt?.step = .running(nil)
             actions.append(.answerUpstream(operation.request, CoAPResponse(.internalServerError)))
             self.fail(.storeUnavailable, releasing: .parked, wallClock: wallClock, into: &actions)
@@ -209,12 +224,13 @@ extension BootstrapSession {
     ) {
         guard let attempt = self.attempt, case .running(.some(let operation)) = attempt.step, operation.isAtDevice
         else { return }
-        let isReset = failure == .reset
-        // The first message without an acknowledgement stops the flow (spec 4.7, T43).
-        actions.append(.answerUpstream(operation.request, CoAPResponse(isReset ? .badGateway : .gatewayTimeout)))
+        // The first message without an acknowledgement stops the flow (spec 4.7).
+        actions.append(.answerUpstream(operation.request, UpstreamAnswer.response(to: failure)))
         self.attempt?.step = .running(nil)
+        let isUnreachable = failure == .unacknowledged || failure == .noResponse
         self.fail(
-            isReset ? .deviceRefused : .deviceUnreachable, releasing: .parked, wallClock: wallClock, into: &actions
+            isUnreachable ? .deviceUnreachable : .deviceRefused, releasing: .parked, wallClock: wallClock,
+            into: &actions
         )
     }
 

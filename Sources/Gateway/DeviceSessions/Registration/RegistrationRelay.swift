@@ -1,4 +1,5 @@
 package import CoAP
+internal import LwM2M
 
 /// The registration leg of one device: its Register, Update and De-register go to the LwM2M server behind the gateway,
 /// the server's requests come back, and observations run on. Events in, actions out; no sockets, clocks or tasks.
@@ -7,7 +8,7 @@ package import CoAP
 /// the device waits for an answer, requests of the server wait behind it, because a client that gets them first may
 /// drop them.
 package struct RegistrationRelay: Sendable {
-    package enum Action: Sendable {
+    package enum Action: Sendable, Equatable {
         case acquireLease(GatewayConfiguration.Upstream)
         case releaseLease(LeaseEnd)
         /// Send on the lease, and tell the exchange's number with ``forwarded(_:asUpstream:)``.
@@ -25,7 +26,7 @@ package struct RegistrationRelay: Sendable {
     /// How many requests wait, on either side, before more are turned away.
     private static let maximumWaiting = 16
 
-    let record: SIMRecord
+    private var record: SIMRecord
     let credential: OneTimeCredential
     let relay: GatewayConfiguration.Upstream
     let peer: String
@@ -61,6 +62,9 @@ package struct RegistrationRelay: Sendable {
         self.peer = peer
         self.session = session
     }
+
+    /// The record has changed; what comes from now on is judged by the new one.
+    package mutating func update(_ record: SIMRecord) { self.record = record }
 
     // MARK: - The device's requests
 
@@ -155,7 +159,12 @@ package struct RegistrationRelay: Sendable {
         into actions: inout [Action]
     ) {
         guard let pending = self.upstream.removeValue(forKey: exchange) else { return }
-        let cause: FailureCause = failure == .reset ? .upstreamRefused : .upstreamSilent
+        let cause: FailureCause =
+            switch failure {
+            case .reset, .unusableResponse: .upstreamRefused
+            case .unacknowledged, .noResponse: .upstreamSilent
+            case .overloaded: .limit
+            }
         actions.append(.answerDevice(pending.request, DeviceAnswer.response(to: cause)))
         if pending.kind == .register {
             actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause)))
@@ -217,7 +226,7 @@ package struct RegistrationRelay: Sendable {
         _ exchange: MessageLayer.ExchangeID, _ failure: MessageLayer.Failure, into actions: inout [Action]
     ) {
         guard let request = self.device.removeValue(forKey: exchange) else { return }
-        actions.append(.answerUpstream(request, CoAPResponse(failure == .reset ? .badGateway : .gatewayTimeout)))
+        actions.append(.answerUpstream(request, UpstreamAnswer.response(to: failure)))
     }
 
     /// The server does not want this observation any more: it answered a notification with RST.
