@@ -81,6 +81,7 @@ let package = Package(
             name: "bootgate-simulator",
             dependencies: [
                 "CCoAPOpenSSL",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),
