@@ -4,8 +4,8 @@ import CCoAP
 ///
 /// The options go through libcoap's `coap_opt_parse` and `coap_opt_encode`, straight from and into the datagram. Its
 /// `coap_pdu_parse` is not used: it refuses a whole request for an elective option with a wrong length, which has to be
-/// ignored instead (RFC 7252, section 5.4.3), writes a line to the standard error for each such datagram, and from version
-/// 4.3.4 on accepts extended tokens. Header, token and payload marker are checked here, on every version alike.
+/// ignored instead (RFC 7252, section 5.4.3), writes a line to the standard error for each such datagram, and in newer
+/// versions accepts extended tokens. Header, token and payload marker are checked here, on every version alike.
 ///
 /// Decoding costs at most two allocations (options, payload), encoding one.
 package enum CoAPCodec {

@@ -1,7 +1,7 @@
-package import Logging
-package import NIOCore
 internal import CoAP
 internal import DTLS
+package import Logging
+package import NIOCore
 
 /// A listener that is ready for devices.
 package struct BoundListener: Sendable {

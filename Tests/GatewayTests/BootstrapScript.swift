@@ -1,8 +1,9 @@
-@testable import CoAP
 import Gateway
 import LwM2M
 import Secrets
 import Testing
+
+@testable import CoAP
 
 /// Plays a bootstrap against ``BootstrapSession``: feeds events, keeps what came out, and moves time.
 struct BootstrapScript {

@@ -1,8 +1,9 @@
-@testable import CoAP
 import Gateway
 import LwM2M
 import Secrets
 import Testing
+
+@testable import CoAP
 
 @Suite("The bootstrap of one device")
 struct BootstrapSessionTests {

@@ -1,5 +1,6 @@
-@testable import Gateway
 import Testing
+
+@testable import Gateway
 
 @Suite("The queue of deadlines")
 struct DeadlineQueueTests {

@@ -1,8 +1,9 @@
-@testable import CoAP
 import Gateway
 import LwM2M
 import Secrets
 import Testing
+
+@testable import CoAP
 
 @Suite("The registration leg of one device")
 struct RegistrationRelayTests {

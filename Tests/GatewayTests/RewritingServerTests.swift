@@ -206,7 +206,7 @@ struct RewritingServerTests {
     func badURI(uri: String) {
         var rewriter = Rewriting.rewriter(unmatched: .keep)
         let refusal = rewriter.refusal(of: Rewriting.server(uri: uri, ssid: 2000))
-        #expect(refusal?.code == 0x80 && refusal?.cause == .malformed)
+        #expect(refusal?.code == 0x80 && refusal?.cause == .upstreamMalformed)
     }
 
     @Test(
@@ -215,7 +215,7 @@ struct RewritingServerTests {
     )
     func contradiction(uri: String, mode: Int64) {
         var rewriter = Rewriting.rewriter(servers: [Rewriting.rule("any", ssid: 1111, secure: "coaps://e")])
-        #expect(rewriter.refusal(of: Rewriting.server(uri: uri, mode: mode))?.cause == .malformed)
+        #expect(rewriter.refusal(of: Rewriting.server(uri: uri, mode: mode))?.cause == .upstreamMalformed)
     }
 
     @Test("Missing resources 0, 1, 2 or 10 make no account", arguments: [0, 1, 2, 10])
@@ -224,14 +224,14 @@ struct RewritingServerTests {
         instance.resources.removeAll { $0.id == id }
         var rewriter = Rewriting.rewriter(unmatched: .keep)
         let refusal = rewriter.refusal(of: instance)
-        #expect(refusal?.code == 0x80 && refusal?.cause == .malformed && refusal?.isAccount == true)
+        #expect(refusal?.code == 0x80 && refusal?.cause == .upstreamMalformed && refusal?.isAccount == true)
         #expect(refusal?.message.contains("/0/0/\(id)") == true)
     }
 
     @Test("Short server IDs 0 and 65535 are refused", arguments: [0, 65_535, -1, 65_536])
     func forbiddenShortServerID(ssid: Int64) {
         var rewriter = Rewriting.rewriter(unmatched: .keep)
-        #expect(rewriter.refusal(of: Rewriting.server(ssid: ssid))?.cause == .malformed)
+        #expect(rewriter.refusal(of: Rewriting.server(ssid: ssid))?.cause == .upstreamMalformed)
     }
 
     @Test("T30: a credential is minted once for a server and short server ID, and a repeated write has the same bytes")
@@ -308,7 +308,7 @@ struct RewritingServerTests {
             secure.refusal(of: Rewriting.server(ssid: 3, with: [Rewriting.opaque(17, [0, 21, 0, 0])]))?.cause
                 == .unsupported
         )
-        #expect(secure.refusal(of: Rewriting.server(uri: "coaps://h", mode: 0, ssid: 3))?.cause == .malformed)
+        #expect(secure.refusal(of: Rewriting.server(uri: "coaps://h", mode: 0, ssid: 3))?.cause == .upstreamMalformed)
     }
 
     @Test("One document has one bootstrap account and one account for each server")
@@ -318,7 +318,7 @@ struct RewritingServerTests {
             [Rewriting.bootstrap(0), Rewriting.bootstrap(1)], [Rewriting.server(0), Rewriting.server(1)], [],
         ] {
             let refusal = #expect(throws: RewriteRefusal.self) { try rewriter.write(twice) }
-            #expect(refusal?.cause == .malformed && refusal?.code == 0x80)
+            #expect(refusal?.cause == .upstreamMalformed && refusal?.code == 0x80)
         }
     }
 

@@ -48,7 +48,7 @@ struct RewritingWriteTests {
     )
     func paths(path: [String]) {
         let refusal = Self.refusal(path, 11542)
-        #expect(refusal?.code == 0x80 && refusal?.cause == .malformed)
+        #expect(refusal?.code == 0x80 && refusal?.cause == .upstreamMalformed)
     }
 
     @Test("T27: a write to the root gets 4.00")
@@ -91,9 +91,9 @@ struct RewritingWriteTests {
     @Test("A payload that is no TLV gets 4.00 and names the byte")
     func malformed() {
         let refusal = Self.refusal(["0", "0"], 11542, [0xC1, 0x00])
-        #expect(refusal?.code == 0x80 && refusal?.cause == .malformed && refusal?.isAccount == true)
+        #expect(refusal?.code == 0x80 && refusal?.cause == .upstreamMalformed && refusal?.isAccount == true)
         #expect(refusal?.message.contains("byte 0") == true)
-        #expect(Self.refusal(["1", "0"], 11542, [0xC1])?.cause == .malformed)
+        #expect(Self.refusal(["1", "0"], 11542, [0xC1])?.cause == .upstreamMalformed)
     }
 
     @Test(
@@ -149,7 +149,7 @@ struct RewritingWriteTests {
         var rewriter = Rewriting.rewriter(unmatched: .keep)
         let resources = ssid.map { [Rewriting.number(0, $0)] } ?? [Rewriting.number(1, 60)]
         let refusal = rewriter.refusal(of: ObjectInstance(id: 0, resources: resources), object: 1)
-        #expect(refusal?.cause == .malformed && refusal?.isAccount == true)
+        #expect(refusal?.cause == .upstreamMalformed && refusal?.isAccount == true)
     }
 
     @Test("T42: after a refused account write no Finish goes on, until the write succeeds or is deleted")

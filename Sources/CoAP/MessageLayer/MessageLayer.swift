@@ -8,7 +8,11 @@
 /// Outgoing CON messages of all kinds go out one at a time (NSTART 1); responses and notifications wait before requests, so
 /// that an answer is never overtaken by a request that it leads to. NON messages go out at once.
 ///
-/// Everything is bounded: see `Limit` and `MessageMemory`. A layer without exchanges and memory holds no heap storage.
+/// Everything is bounded: see `Limit` and `MessageMemory`. The value itself has 384 bytes, and a peer that has sent nothing for
+/// an exchange lifetime costs no more than that and its observations.
+///
+/// A request of the peer stays open until its owner ends it: there is no timeout of the layer's own for it, and an owner
+/// that forgets requests soon meets the bound.
 package struct MessageLayer: Sendable {
     /// Bounds per peer.
     package enum Limit {
@@ -154,8 +158,18 @@ package struct MessageLayer: Sendable {
         if let expiry = self.memoryExpiry, expiry <= now {
             self.memory.removeAll()
             self.memoryExpiry = nil
+            self.releaseEmptyStorage()
         }
         self.transmitNext(now: now, into: &events)
+    }
+
+    /// Lists that ran empty keep their room for the next exchange, but not while the peer sleeps.
+    private mutating func releaseEmptyStorage() {
+        if self.isIdle {
+            self.requests = []
+            self.exchanges = []
+            self.queue = []
+        }
     }
 
     // MARK: - Datagrams

@@ -40,7 +40,7 @@ extension MessageLayer {
         case noResponse
         /// The peer sent RST: it cannot make use of the request.
         case reset
-        /// The response has an option that must be understood and is not: for a gateway 5.02 (spec of RFC 7252, 5.7.1).
+        /// The response has an option that must be understood and is not: for a gateway 5.02 (RFC 7252, section 5.7.1).
         case unusableResponse
         /// Not sent: too many requests are waiting, or all message IDs are in use.
         case overloaded

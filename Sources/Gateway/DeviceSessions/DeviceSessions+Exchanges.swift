@@ -188,6 +188,8 @@ extension DeviceSessions {
             self.storeQueue.append(StoreOrder(session: session, credentials: credentials))
         case .discard(let identities): self.discard(identities)
         case .journal(let event): self.audits.append(event)
+        case .warn(let cause):
+            self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
         case .ended(let cause):
             if let cause {
                 self.counters.bootstrapFailed(cause)

@@ -106,13 +106,29 @@ extension DeviceSessions {
         }
         let now = self.environment.now()
         for session in self.byICCID[iccid] ?? [] {
-            if let record, record.status == .active {
+            if let record, let cause = Self.obstacle(to: session, under: record) {
+                self.end(session, cause: cause, now: now)
+            } else if let record {
                 session.record = record
+                session.bootstrap?.update(record)
+                session.registration?.update(record)
             } else {
-                self.end(session, cause: record?.status == .suspended ? .suspended : .retired, now: now)
+                self.end(session, cause: .retired, now: now)
             }
         }
         self.endTurn()
+    }
+
+    /// Why a live session may not go on under the record as it is now.
+    private static func obstacle(to session: DeviceSession, under record: SIMRecord) -> FailureCause? {
+        switch record.status {
+        case .suspended: return .suspended
+        case .retired: return .retired
+        case .active: break
+        }
+        guard session.arrival == .plain else { return nil }
+        let isListed = record.addresses.contains { $0.contains(session.peer.key.address.ip) }
+        return isListed && record.profile != .secure ? nil : .unauthorized
     }
 
     // MARK: - Stopping

@@ -43,6 +43,8 @@ package actor DeviceSessions {
 
     /// Silence after which a session without a registration is forgotten.
     static let bootstrapIdleLimit = Duration.seconds(600)
+    /// The same for a plain peer that has never answered: its address may be forged, and it counts against its source.
+    static let unprovenIdleLimit = Duration.seconds(60)
     /// Silence after which a session with a registration is forgotten.
     static let registrationIdleLimit = Duration.seconds(86_400)
     /// Entries of each generation of the look-up memories.
@@ -116,6 +118,7 @@ package actor DeviceSessions {
         if environment.configuration.listeners.contains(where: { $0.security == .dtls }) {
             var dtls = DTLSConfiguration()
             dtls.suites = environment.configuration.dtls.suites
+            dtls.maximumHandshakes = environment.configuration.limits.halfOpen
             self.dtlsContext = try DTLSContext(role: .server, configuration: dtls)
         } else {
             self.dtlsContext = nil
@@ -186,7 +189,9 @@ package actor DeviceSessions {
     }
 
     private static func idleLimit(of session: DeviceSession) -> Duration {
-        session.registration != nil ? Self.registrationIdleLimit : Self.bootstrapIdleLimit
+        if session.registration != nil { return Self.registrationIdleLimit }
+        let isUnproven = session.arrival == .plain && !session.hasAnswered
+        return isUnproven ? Self.unprovenIdleLimit : Self.bootstrapIdleLimit
     }
 
     /// Nothing is left at this address.
@@ -222,7 +227,9 @@ package actor DeviceSessions {
     }
 
     private func sessionDue(_ session: DeviceSession, now: ContinuousClock.Instant) {
-        if session.lastHeard.advanced(by: Self.idleLimit(of: session)) <= now && !(session.bootstrap?.isRunning ?? false) {
+        if session.lastHeard.advanced(by: Self.idleLimit(of: session)) <= now
+            && !(session.bootstrap?.isRunning ?? false)
+        {
             self.end(session, cause: nil, now: now)
             return
         }

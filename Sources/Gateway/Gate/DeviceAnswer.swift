@@ -16,7 +16,7 @@ package enum DeviceAnswer {
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
         case .noRouteForServer, .publicationRefused, .deviceUnreachable, .deviceRefused, .finishRefused, .superseded,
-            .internal:
+            .upstreamMalformed, .internal:
             CoAPResponse(.internalServerError)
         }
     }

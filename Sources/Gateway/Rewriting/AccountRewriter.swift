@@ -257,7 +257,7 @@ extension AccountRewriter: CustomStringConvertible, CustomReflectable {
 
 extension RewriteRefusal {
     static func malformed(_ message: String, isAccount: Bool = true) -> RewriteRefusal {
-        RewriteRefusal(code: Self.badRequest, cause: .malformed, message: message, isAccount: isAccount)
+        RewriteRefusal(code: Self.badRequest, cause: .upstreamMalformed, message: message, isAccount: isAccount)
     }
 
     static func noRoute(_ message: String) -> RewriteRefusal {

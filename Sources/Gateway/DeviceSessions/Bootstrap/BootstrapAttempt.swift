@@ -75,6 +75,11 @@ extension BootstrapSession {
             self.deadline = deadline
         }
 
+        /// Whether the device has its answer to the Bootstrap-Request.
+        var isAnswered: Bool {
+            if case .running = self.step { true } else { false }
+        }
+
         var bootstrapRequest: CoAPRequest {
             var request = CoAPRequest(.post, path: ["bs"])
             for parameter in self.query { request.options.append(.uriQuery, string: parameter) }

@@ -7,6 +7,9 @@ extension BootstrapSession {
     /// How many commands of the server may wait; a server sends the next one after the answer to the one before.
     private static var maximumHeld: Int { 8 }
 
+    /// Bytes of a body that fit into one message to any device: 1280 of IPv6 less the headers of IP, UDP, DTLS and CoAP.
+    static var maximumPayload: Int { 1120 }
+
     /// A new request of the server on the lease of this bootstrap.
     package mutating func upstreamRequested(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: ContinuousClock.Instant, wallClock: Int64,
@@ -97,11 +100,21 @@ extension BootstrapSession {
             var event = self.event(.bootstrapRefused, wallClock, of: attempt, cause: error.cause)
             event.detail += detail
             actions.append(.journal(event))
+            actions.append(.warn(error.cause))
             if error.isAccount && attempt.refusal == nil { attempt.refusal = error.cause }
             self.attempt = attempt
             return
         }
         attempt.minted += minted
+        guard written.payload.count <= Self.maximumPayload else {
+            // What does not fit into one message would need block-wise transfer towards the device.
+            actions.append(.answerUpstream(id, CoAPResponse(.requestEntityTooLarge)))
+            actions.append(.warn(.unsupported))
+            attempt.refusal = .unsupported
+            attempt.mustNotFinish = true
+            self.attempt = attempt
+            return
+        }
         if !minted.isEmpty {
             attempt.storing += 1
             actions.append(.store(minted))

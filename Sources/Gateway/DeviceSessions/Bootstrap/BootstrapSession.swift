@@ -47,11 +47,13 @@ package struct BootstrapSession: Sendable {
         /// This bootstrap came to nothing: its credentials go (T38).
         case discard([PSKIdentity])
         case journal(AuditEvent)
+        /// Something was refused that the operator should know of now, although the bootstrap goes on.
+        case warn(FailureCause)
         /// A bootstrap is over: nil when the device and its server both have their answer to Finish.
         case ended(FailureCause?)
     }
 
-    let subject: Subject
+    var subject: Subject
     let configuration: GatewayConfiguration
     var attempt: Attempt?
 
@@ -59,6 +61,9 @@ package struct BootstrapSession: Sendable {
         self.subject = subject
         self.configuration = configuration
     }
+
+    /// The record has changed; what comes from now on is judged by the new one.
+    package mutating func update(_ record: SIMRecord) { self.subject.record = record }
 
     /// True between a Bootstrap-Request that was let through and its end.
     package var isRunning: Bool { self.attempt != nil }
@@ -108,6 +113,8 @@ package struct BootstrapSession: Sendable {
         self.attempt = nil
         if case .running(.some(let operation)) = old.step, operation.isAtDevice { actions.append(.cancelDeviceRequest) }
         if case .requesting = old.step { actions.append(.cancelUpstreamRequest) }
+        // The message layer keeps a request until it has its answer, wanted or not.
+        if !old.isAnswered { actions.append(.answerDevice(old.request, DeviceAnswer.response(to: .limit))) }
         self.conclude(old, .superseded, wallClock: wallClock, into: &actions)
         if case .leasing = old.step {
             // The lease is still being looked for: that search goes, a new one begins.

@@ -26,7 +26,7 @@ package struct RegistrationRelay: Sendable {
     /// How many requests wait, on either side, before more are turned away.
     private static let maximumWaiting = 16
 
-    let record: SIMRecord
+    private var record: SIMRecord
     let credential: OneTimeCredential
     let relay: GatewayConfiguration.Upstream
     let peer: String
@@ -62,6 +62,9 @@ package struct RegistrationRelay: Sendable {
         self.peer = peer
         self.session = session
     }
+
+    /// The record has changed; what comes from now on is judged by the new one.
+    package mutating func update(_ record: SIMRecord) { self.record = record }
 
     // MARK: - The device's requests
 
