@@ -134,8 +134,9 @@ extension DTLSSession {
         if let handshake = self.handshake, record[3] == 0, record[4] == 0 {
             target[1] = 0xFE
             target[2] = 0xFD
-            target.storeBytes(of: 0, toByteOffset: 5, as: UInt16.self)
-            target.storeBytes(of: handshake.clearSequence.bigEndian, toByteOffset: 7, as: UInt32.self)
+            for index in 0..<6 {
+                target[5 + index] = UInt8(truncatingIfNeeded: handshake.clearSequence >> UInt64((5 - index) * 8))
+            }
             handshake.clearSequence &+= 1
         }
         return record.count

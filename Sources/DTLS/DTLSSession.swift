@@ -66,9 +66,7 @@ package final class DTLSSession {
         else { throw .staleHello }
         let handshake = Handshake(configuration: context.configuration, now: now)
         handshake.keyExchangeSequence = parsed.messageSequence &+ 1
-        // The library numbers its first record as the hello's. That must be the real number: the client has seen the one
-        // of its first hello in the HelloVerifyRequest and would drop it as a replay (RFC 6347, section 4.2.1).
-        handshake.clearSequence = parsed.recordSequence.loadUnaligned(fromByteOffset: 2, as: UInt32.self).byteSwapped
+        handshake.clearSequence = parsed.recordSequence.reduce(0) { $0 << 8 | UInt64($1) }
         self.context = context
         self.number = context.nextNumber()
         self.clientRandom = ClientRandom(parsed.random)

@@ -19,8 +19,10 @@ final class Handshake {
     /// Whether a flight went out since this was last reset.
     var hasSent = false
     /// Clear records get numbers of our own before the library sees them: theirs are not authentic, and one forged high
-    /// number would make it deaf for all that follow.
-    var clearSequence: UInt32 = 0
+    /// number would make it deaf for all that follow. A server starts with the number of the hello, which the library
+    /// takes for its ServerHello: a lower one would look like a replay of the HelloVerifyRequest (RFC 6347, section
+    /// 4.2.1).
+    var clearSequence: UInt64 = 0
     /// The last clear alert, for the diagnosis: it never reaches the library, since anyone can forge it.
     var peerAlert: UInt8?
 

@@ -113,7 +113,7 @@ struct CookieGateTests {
         #expect(bench.examine(Wire.hello(cookie: cookie)) == .reply)
     }
 
-    /// Field note: mbedTLS 2.28 sends `FE 00`, others `FE FF`.
+    /// Seen on the wire: mbedTLS 2.28 sends `FE 00`, others `FE FF`.
     @Test("The version of the record does not matter, the one in the hello does", arguments: [0x00, 0xFF, 0xFD, 0xFC])
     func versions(_ minor: UInt8) {
         var bench = Bench()
@@ -199,7 +199,7 @@ struct CookieGateTests {
         ]
     }()
 
-    /// wolfSSL notes, section 1: several of these ruin a library object that listens.
+    /// Several of these ruin a library object that listens.
     @Test("What is no whole, well-formed hello is dropped with its reason", arguments: Self.bad)
     func dropped(_ bad: Bad) {
         var bench = Bench()

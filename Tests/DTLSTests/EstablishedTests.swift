@@ -78,7 +78,7 @@ struct EstablishedTests {
         ]
     }
 
-    /// wolfSSL notes, section 5.
+    /// RFC 6347, section 4.1.2.7: invalid records are dropped, and the association lives on.
     @Test(
         "No forged datagram ends a session, before and after its first data",
         arguments: LossTests.suites,
@@ -175,7 +175,7 @@ struct EstablishedTests {
         try Self.expectAlive(link, "seed \(seed)")
     }
 
-    /// wolfSSL notes, section 3. Field note: tinydtls does not repeat, others do, and quickly.
+    /// RFC 6347, section 4.2.4. tinydtls does not repeat, others do, and quickly.
     @Test("The last flight is repeated for a client that repeats its own, but at most twice a second and ten times")
     func lastFlight() throws {
         let link = try Self.link()

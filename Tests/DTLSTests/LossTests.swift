@@ -100,7 +100,7 @@ struct LossTests {
         #expect(link.serverContext.handshakes == 0)
     }
 
-    /// Field note: two ends that disagree answer each other's repetitions at once and without end.
+    /// Two ends that disagree answer each other's repetitions at once and without end.
     @Test("A peer that repeats its hello quickly is answered at most twice a second")
     func repeatedHelloIsRateLimited() throws {
         let link = try LossyLink()

@@ -3,6 +3,7 @@ enum Wire {
     struct Record: Equatable {
         var type: UInt8
         var epoch: Int
+        var sequence: UInt64
         var body: [UInt8]
         /// Type of the first handshake message; nil for other and for protected records.
         var message: UInt8? { self.type == 22 && self.epoch == 0 ? self.body.first : nil }
@@ -18,6 +19,7 @@ enum Wire {
                 Record(
                     type: datagram[index],
                     epoch: Int(datagram[index + 3]) << 8 | Int(datagram[index + 4]),
+                    sequence: datagram[(index + 5)..<(index + 11)].reduce(0) { $0 << 8 | UInt64($1) },
                     body: Array(datagram[(index + 13)..<(index + 13 + count)])
                 )
             )

@@ -1,266 +1,331 @@
-internal import Dispatch
+internal import Foundation
 package import Gateway
-internal import Glibc
+package import Logging
 internal import Synchronization
 
-/// The audit journal of a running gateway: takes events from the data path and writes them as signed, chained records.
+/// The audit journal of a running gateway.
 ///
-/// ``record(_:)`` may be called on any thread or event loop and returns at once; one queue of its own does the writing.
-/// Events of one caller keep their order. What came within a few milliseconds is one write. When the disk refuses, events wait
-/// up to a bound while it is tried again; beyond it they are counted, and a record `journal.lost` says how many, as soon
-/// as it can be written. Nothing here ends the process.
+/// ``record(_:)`` puts events into a bounded queue and returns; one thread of the journal's own encodes, chains and writes
+/// them, and signs a checkpoint now and then. Nothing of the data path ever waits for the disk. While the disk takes
+/// nothing the thread tries again; what no longer fits into the queue is counted, and the count becomes a record of its
+/// own as soon as records can be written again.
 package final class AuditJournal: AuditSink {
-    /// What an operator wants to know about the journal.
-    package struct Status: Sendable, Equatable {
-        /// Records of this run that are written, checkpoints included.
-        package var records: UInt64 = 0
-        /// Number of the last record; 0 in an empty journal.
-        package var seq: UInt64 = 0
-        /// Events that wait to be written.
-        package var waiting = 0
-        /// Events of this run that were dropped.
+    /// What the journal has done and how it is.
+    package struct Statistics: Sendable, Equatable {
+        /// Records handed to the operating system, checkpoints not counted.
+        package var written: UInt64 = 0
+        /// Records that found the queue full.
         package var lost: UInt64 = 0
-        /// Why the last attempt to write failed; nil when it did not.
-        package var failure: AuditError?
+        /// Records in the queue.
+        package var waiting = 0
+        /// The last record that the disk has.
+        package var durableSeq: UInt64 = 0
+        /// Why writing fails at the moment; nil: it does not.
+        package var failure: String?
+
+        package init() {}
     }
 
-    private struct Inbox {
-        var events: [AuditEvent] = []
-        /// Events that the writer has taken and not written.
-        var taken = 0
-        /// Dropped since the writer last took the number.
-        var dropped: (count: UInt64, since: Int64)?
-        var flushes: [CheckedContinuation<AuditError?, Never>] = []
-        /// A run of the writer is under way or will be.
-        var isScheduled = false
-        var isCheckpointScheduled = false
-        var isClosed = false
-        var retryDelay: Duration
-        var status = Status()
+    private struct Waiter {
+        var wantsCheckpoint: Bool
+        var continuation: CheckedContinuation<Void, any Error>
     }
 
-    private enum Purpose {
-        /// Writes what waits; the one run that comes again by itself.
-        case batch
-        /// Writes what waits and signs it.
-        case checkpoint
-        /// Writes what waits and makes it durable.
-        case flush
-        case close
+    private struct State {
+        var queue: [AuditEvent] = []
+        var waiters: [Waiter] = []
+        /// Lost since the last record that says so.
+        var lost: UInt64 = 0
+        var isSignalled = false
+        var isClosing = false
+        var statistics = Statistics()
     }
 
-    private let settings: AuditSettings
-    private let now: @Sendable () -> Int64
-    private let inbox: Mutex<Inbox>
-    // Two locks, so that those who record never wait for the disk: only the queue takes this one.
-    private let writer: Mutex<AuditWriter>
-    private let lock: Mutex<AuditDescriptor?>
-    private let queue = DispatchQueue(label: "bootgate.audit")
+    /// What is risky about where the signing key lies, for the log.
+    package let warnings: [String]
+    /// Outbox rows that the journal told of and that may still be in the outbox.
+    private let told: Mutex<Set<Int64>>
 
-    /// Opens the journal in `settings.directory`, or begins one. A torn end is cut and recorded; the chain goes on.
-    ///
-    /// - Parameter now: wall clock in microseconds since 1970, for the journal's own records; nil takes the system's.
-    /// - Throws: when another gateway writes it, when it cannot be written, or when nothing of it can be read.
-    package init(
-        settings: AuditSettings,
-        key: AuditSigningKey,
-        disk: AuditDisk = .live,
-        now: (@Sendable () -> Int64)? = nil
-    ) throws(AuditError) {
-        let now = now ?? { AuditDescriptor.wallClock() }
-        let lock = try Self.lock(settings.directory)
-        let recovery = try AuditRecovery(directory: settings.directory, now: now())
-        let writer = try AuditWriter(settings: settings, key: key, disk: disk, recovery: recovery, now: now)
-        var inbox = Inbox(retryDelay: settings.retryDelay.lowerBound)
-        inbox.status.seq = writer.seq
-        inbox.status.records = writer.records
-        let needsCheckpoint = !writer.isSigned
-        inbox.isCheckpointScheduled = needsCheckpoint
-        self.settings = settings
-        self.now = now
-        self.inbox = Mutex(inbox)
-        self.writer = Mutex(writer)
-        self.lock = Mutex(lock)
-        if needsCheckpoint { self.scheduleCheckpoint() }
-    }
+    private let configuration: AuditConfiguration
+    private let logger: Logger
+    private let lock: StateLock
+    private let state = Mutex(State())
+    private let work = DispatchSemaphore(value: 0)
+    private let ended = DispatchSemaphore(value: 0)
 
-    package var status: Status {
-        self.inbox.withLock { inbox in
-            var status = inbox.status
-            status.waiting = inbox.events.count + inbox.taken
-            return status
+    /// Opens the journal for this process alone, cuts a torn last line, and starts the thread. A finding is the first
+    /// record of this run.
+    package init(_ configuration: AuditConfiguration, logger: Logger) throws(RecordsError) {
+        try makeDirectory(configuration.directory, mode: 0o750, purpose: "the audit folder")
+        self.lock = try StateLock(state: configuration.state)
+        let segments = JournalSegments(directory: configuration.directory)
+        let recovery = try JournalRecovery(segments)
+        let isNew = recovery.seq == 1
+        let (reading, _) = try configuration.signingKey.readOrCreateKey(
+            count: JournalKey.byteCount,
+            purpose: "audit signing key",
+            mayCreate: isNew,
+            loss: "\(configuration.directory) holds a journal that was signed with one"
+        )
+        let key = try JournalKey(reading.secret)
+        JournalTrust.publish(key, beside: configuration.signingKey)
+        let file = try JournalFile(
+            segments: segments,
+            node: configuration.node,
+            key: key,
+            segmentSize: configuration.segmentSize,
+            recovery: recovery
+        )
+        self.configuration = configuration
+        self.logger = logger
+        self.told = Mutex(recovery.outbox)
+        self.warnings = Self.warnings(configuration, reading)
+        if let event = Self.event(for: recovery, at: configuration.clock()) {
+            self.state.withLock { $0.queue.append(event) }
+            logger.warning(
+                "the audit journal was not closed cleanly; it goes on",
+                metadata: ["finding": "\(recovery.finding)"]
+            )
         }
+        // Unsafe only to the compiler: the thread gets the one reference, and nothing here uses it afterwards.
+        nonisolated(unsafe) let handedOver = file
+        let thread = Thread { [self] in self.run(handedOver) }
+        thread.name = "audit-journal"
+        thread.start()
+        self.work.signal()
     }
 
+    /// Takes events in order and returns at once. From any thread.
     package func record(_ events: [AuditEvent]) {
-        if events.isEmpty { return }
-        let mustSchedule = self.inbox.withLock { inbox in
-            let room = inbox.isClosed ? 0 : max(0, self.settings.queueLimit - inbox.events.count - inbox.taken)
-            inbox.events.append(contentsOf: events.prefix(room))
-            if room < events.count {
-                let count = UInt64(events.count - room)
-                inbox.dropped = ((inbox.dropped?.count ?? 0) &+ count, inbox.dropped?.since ?? events[room].time)
-                inbox.status.lost &+= count
-            }
-            if inbox.isScheduled || inbox.isClosed { return false }
-            inbox.isScheduled = true
-            return true
+        let taken = self.enqueue(events)
+        guard taken < events.count else { return }
+        self.state.withLock { state in
+            state.lost &+= UInt64(events.count - taken)
+            state.statistics.lost &+= UInt64(events.count - taken)
         }
-        if mustSchedule { self.schedule(after: self.settings.batchDelay) }
     }
 
-    /// Returns when everything that was accepted before is on disk.
+    /// Takes as many events as there is room for, and counts nothing as lost.
     ///
-    /// - Throws: why the disk did not take it. The events are kept and tried again.
-    package func flush() async throws(AuditError) { try await self.run(.flush) }
-
-    /// Writes and signs everything, then gives the journal free for another gateway. Later events are dropped.
-    ///
-    /// - Throws: why the disk did not take everything; the journal is closed all the same.
-    package func close() async throws(AuditError) { try await self.run(.close) }
-
-    private func run(_ purpose: Purpose) async throws(AuditError) {
-        let failure: AuditError? = await withCheckedContinuation { continuation in
-            let isClosed = self.inbox.withLock { inbox in
-                if inbox.isClosed { return true }
-                if purpose == .close { inbox.isClosed = true }
-                inbox.flushes.append(continuation)
-                return false
-            }
-            if isClosed {
-                let closed = AuditError(.closed, source: .gateway, "the audit journal is closed", remedy: "")
-                continuation.resume(returning: purpose == .close ? nil : closed)
-            } else {
-                self.queue.async { self.work(purpose) }
-            }
+    /// - Returns: how many it took, from the first on.
+    func enqueue(_ events: [AuditEvent]) -> Int {
+        let limit = self.configuration.queueLimit
+        let (taken, wakes) = self.state.withLock { state in
+            let taken = min(events.count, max(0, limit - state.queue.count))
+            state.queue.append(contentsOf: events.prefix(taken))
+            defer { state.isSignalled = true }
+            return (taken, !state.isSignalled)
         }
-        if let failure { throw failure }
+        if wakes { self.work.signal() }
+        return taken
     }
 
-    private func schedule(after delay: Duration) {
-        self.queue.asyncAfter(deadline: .now() + Self.interval(delay)) { self.work(.batch) }
-    }
+    /// Returns when everything that was recorded before is on disk with a signed checkpoint behind it. Throws when the
+    /// disk does not take it; it is tried again all the same.
+    package func flush() async throws { try await self.wait(wantsCheckpoint: true) }
 
-    private func scheduleCheckpoint() {
-        let interval = Self.interval(self.settings.checkpointInterval)
-        self.queue.asyncAfter(deadline: .now() + interval) { [weak self] in self?.work(.checkpoint) }
-    }
+    /// Returns when everything that was recorded before is on disk. Calls that come together share one flush.
+    package func synchronize() async throws { try await self.wait(wantsCheckpoint: false) }
 
-    /// One run of the writer, on the queue.
-    private func work(_ purpose: Purpose) {
-        // After the closing run the folder may belong to another gateway.
-        if purpose != .close, self.inbox.withLock({ $0.isClosed }) { return }
-        let (events, dropped, flushes) = self.inbox.withLock { inbox in
-            defer {
-                inbox.taken += inbox.events.count
-                inbox.events = []
-                inbox.dropped = nil
-                inbox.flushes = []
-                if purpose == .checkpoint { inbox.isCheckpointScheduled = false }
-            }
-            return (inbox.events, inbox.dropped, inbox.flushes)
+    package var statistics: Statistics {
+        self.state.withLock { state in
+            var statistics = state.statistics
+            statistics.waiting = state.queue.count
+            return statistics
         }
-        let isClosing = purpose == .close
-        let mustSynchronize = purpose == .flush || !flushes.isEmpty
-        let result = self.writer.withLock { writer in
-            writer.take(events, lost: dropped)
-            var failure: AuditError?
-            do throws(AuditError) {
-                try writer.write()
-                if isClosing || purpose == .checkpoint {
-                    try writer.checkpoint()
-                } else if mustSynchronize {
-                    try writer.synchronize()
+    }
+
+    /// Writes what waits, signs a last checkpoint and ends the thread. Blocks for as long as that takes, but not for a
+    /// disk that takes nothing. Safe to call twice.
+    package func close() {
+        let wasClosing = self.state.withLock { state in
+            defer { state.isClosing = true }
+            return state.isClosing
+        }
+        guard !wasClosing else { return }
+        self.work.signal()
+        self.ended.wait()
+    }
+
+    // MARK: - What the outbox needs to know
+
+    func isTold(_ uid: Int64) -> Bool { self.told.withLock { $0.contains(uid) } }
+    func markTold(_ uids: [Int64]) { self.told.withLock { $0.formUnion(uids) } }
+    func forgetTold(_ uids: [Int64]) { self.told.withLock { $0.subtract(uids) } }
+
+    private func wait(wantsCheckpoint: Bool) async throws {
+        try await withCheckedThrowingContinuation { continuation in
+            let isClosing = self.state.withLock { state in
+                if !state.isClosing {
+                    state.waiters.append(Waiter(wantsCheckpoint: wantsCheckpoint, continuation: continuation))
                 }
+                return state.isClosing
+            }
+            if isClosing {
+                continuation.resume(throwing: Self.failure("it is closed", remedy: ""))
+            } else {
+                self.work.signal()
+            }
+        }
+    }
+
+    private static func failure(_ what: String, remedy: String) -> RecordsError {
+        RecordsError(.unavailable, source: .gateway, "the audit journal takes no records: \(what)", remedy: remedy)
+    }
+
+    private static func warnings(_ configuration: AuditConfiguration, _ reading: SecretSource.Reading) -> [String] {
+        var warnings = reading.warning.map { [$0] } ?? []
+        if case .file(let path) = configuration.signingKey, path.hasPrefix(configuration.state + "/") {
+            warnings.append(
+                "the audit signing key \(path) lies in the state folder: who can write the journal can also sign it"
+            )
+        }
+        return warnings
+    }
+
+    /// What the first record of this run tells of the end of the last one.
+    private static func event(for recovery: JournalRecovery, at time: Int64) -> AuditEvent? {
+        switch recovery.finding {
+        case .clean: nil
+        case .torn(let bytes):
+            AuditEvent(
+                .journalRecovered,
+                time: time,
+                detail: [
+                    .init("segment", .integer(Int64(recovery.segment))), .init("cut", .integer(bytes)),
+                ]
+            )
+        case .damaged(let segment, let offset):
+            AuditEvent(
+                .journalRecovered,
+                time: time,
+                detail: [
+                    .init("segment", .integer(Int64(segment))), .init("damaged-at", .integer(offset)),
+                ]
+            )
+        }
+    }
+
+    // MARK: - The thread
+
+    /// What one round of the thread has to do.
+    private struct Round {
+        var events: [AuditEvent] = []
+        var waiters: [Waiter] = []
+        var isClosing = false
+    }
+
+    private func run(_ file: JournalFile) {
+        var checkpointDue: DispatchTime?
+        while true {
+            self.waitForWork(until: checkpointDue)
+            var round = self.nextRound()
+            let isReached = self.work(on: &round, file, isDue: checkpointDue.map { $0 <= .now() } ?? false)
+            for waiter in round.waiters { waiter.continuation.resume() }
+            if round.isClosing || !isReached { break }
+            if file.unsigned == 0 {
+                checkpointDue = nil
+            } else if checkpointDue == nil {
+                checkpointDue = .now() + Self.interval(self.configuration.checkpointInterval)
+            }
+        }
+        self.ended.signal()
+    }
+
+    /// Sleeps until somebody calls or a checkpoint is due; then a little longer, so that many records share a write,
+    /// unless somebody waits for this one.
+    private func waitForWork(until deadline: DispatchTime?) {
+        if let deadline { _ = self.work.wait(timeout: deadline) } else { self.work.wait() }
+        let isUrgent = self.state.withLock { $0.isClosing || !$0.waiters.isEmpty }
+        if !isUrgent { _ = self.work.wait(timeout: .now() + Self.interval(self.configuration.window)) }
+    }
+
+    private func nextRound() -> Round {
+        let time = self.configuration.clock()
+        return self.state.withLock { state in
+            var round = Round(events: state.queue, waiters: state.waiters, isClosing: state.isClosing)
+            // A new array rather than an emptied one: the round keeps the old one.
+            state.queue = []
+            state.waiters = []
+            state.isSignalled = false
+            if state.lost > 0 {
+                round.events.append(
+                    AuditEvent(
+                        .journalLost,
+                        time: time,
+                        cause: .limit,
+                        detail: [.init("records", .integer(Int64(clamping: state.lost)))]
+                    )
+                )
+                state.lost = 0
+            }
+            return round
+        }
+    }
+
+    /// - Returns: false when the journal closes and the disk takes nothing.
+    private func work(on round: inout Round, _ file: JournalFile, isDue: Bool) -> Bool {
+        for event in round.events {
+            if file.isSegmentFull {
+                guard self.reach(.rotated, file, &round) else { return false }
+            } else if file.isFull {
+                guard self.reach(.written, file, &round) else { return false }
+            }
+            file.append(event)
+        }
+        let goal: JournalFile.Goal
+        if isDue || round.isClosing || file.unsigned >= self.configuration.checkpointRecords
+            || round.waiters.contains(where: \.wantsCheckpoint)
+        {
+            goal = .signed
+        } else {
+            goal = round.waiters.isEmpty ? .written : .synchronized
+        }
+        guard self.reach(goal, file, &round) else { return false }
+        let (count, seq) = (UInt64(round.events.count), file.lastSeq)
+        self.state.withLock { state in
+            state.statistics.written &+= count
+            if goal != .written { state.statistics.durableSeq = seq }
+        }
+        return true
+    }
+
+    /// Tries until it works. Nobody who waits is kept waiting by a disk that takes nothing.
+    private func reach(_ goal: JournalFile.Goal, _ file: JournalFile, _ round: inout Round) -> Bool {
+        while true {
+            do {
+                try file.reach(goal, at: self.configuration.clock())
+                let hadFailed = self.state.withLock { state in
+                    defer { state.statistics.failure = nil }
+                    return state.statistics.failure != nil
+                }
+                if hadFailed { self.logger.notice("the audit journal takes records again") }
+                return true
             } catch {
-                failure = error
-            }
-            return (
-                failure: failure, waiting: writer.waiting, isSigned: writer.isSigned, records: writer.records,
-                seq: writer.seq
-            )
-        }
-        self.finish(purpose, result.failure, waiting: result.waiting, isSigned: result.isSigned) { status in
-            status.records = result.records
-            status.seq = result.seq
-        }
-        if isClosing { self.lock.withLock { $0 = nil } }
-        for flush in flushes { flush.resume(returning: result.failure) }
-    }
-
-    /// Notes how a run of the writer ended and decides when the next one comes.
-    private func finish(
-        _ purpose: Purpose,
-        _ failure: AuditError?,
-        waiting: Int,
-        isSigned: Bool,
-        update: (inout Status) -> Void
-    ) {
-        let (delay, mustScheduleCheckpoint) = self.inbox.withLock { inbox -> (Duration?, Bool) in
-            update(&inbox.status)
-            inbox.taken = waiting
-            inbox.status.failure = failure
-            if inbox.isClosed {
-                if purpose == .close { inbox.status.lost &+= UInt64(waiting) }
-                return (nil, false)
-            }
-            let needsCheckpoint = !isSigned && !inbox.isCheckpointScheduled && failure == nil
-            if needsCheckpoint { inbox.isCheckpointScheduled = true }
-            var delay: Duration?
-            if failure != nil {
-                if purpose == .batch || !inbox.isScheduled {
-                    delay = inbox.retryDelay
-                    inbox.isScheduled = true
+                let what =
+                    "cannot \(error.what) the audit journal in \(self.configuration.directory): \(errorText(error.code))"
+                let (waiters, isClosing, isNews) = self.state.withLock { state in
+                    let isNews = state.statistics.failure != what
+                    state.statistics.failure = what
+                    defer { state.waiters = [] }
+                    return (state.waiters, state.isClosing, isNews)
                 }
-                inbox.retryDelay = min(inbox.retryDelay * 2, self.settings.retryDelay.upperBound)
-            } else {
-                inbox.retryDelay = self.settings.retryDelay.lowerBound
-                if purpose == .batch {
-                    inbox.isScheduled = !inbox.events.isEmpty || inbox.dropped != nil
-                    delay = inbox.isScheduled ? self.settings.batchDelay : nil
+                if isNews { self.logger.error("\(what); free some space or repair the disk, records wait meanwhile") }
+                let failure = Self.failure(what, remedy: "free some space or repair the disk")
+                for waiter in round.waiters + waiters { waiter.continuation.resume(throwing: failure) }
+                round.waiters = []
+                if isClosing {
+                    self.logger.critical("the gateway stops and audit records are lost", metadata: ["cause": "\(what)"])
+                    return false
                 }
+                _ = self.work.wait(timeout: .now() + Self.interval(self.configuration.retryInterval))
             }
-            return (delay, needsCheckpoint)
         }
-        if let delay { self.schedule(after: delay) }
-        if mustScheduleCheckpoint { self.scheduleCheckpoint() }
-    }
-
-    /// Makes the folder if need be and takes it for this process; the system frees it when the process ends.
-    private static func lock(_ directory: String) throws(AuditError) -> AuditDescriptor {
-        if mkdir(directory, 0o750) == 0 {
-            AuditDescriptor.synchronizeDirectory(AuditDescriptor.directory(of: directory))
-        } else if errno != EEXIST {
-            throw AuditError(
-                .cannotWrite,
-                "cannot make the audit journal \(directory): \(AuditDescriptor.text(errno))",
-                remedy: "make the state folder and give it to the gateway's user"
-            )
-        }
-        guard let descriptor = AuditDescriptor(directory, O_RDONLY | O_DIRECTORY) else {
-            throw AuditError(
-                .notPermitted,
-                "cannot open the audit journal \(directory): \(AuditDescriptor.text(errno))",
-                remedy: "give the folder to the gateway's user"
-            )
-        }
-        guard flock(descriptor.number, LOCK_EX | LOCK_NB) == 0 else {
-            let code = errno
-            throw AuditError(
-                code == EWOULDBLOCK ? .inUse : .unavailable,
-                code == EWOULDBLOCK
-                    ? "another gateway writes the audit journal \(directory)"
-                    : "cannot lock the audit journal \(directory): \(AuditDescriptor.text(code))",
-                remedy: code == EWOULDBLOCK
-                    ? "stop it, or give this one a state folder of its own" : "use a file system with locks"
-            )
-        }
-        return descriptor
     }
 
     private static func interval(_ duration: Duration) -> DispatchTimeInterval {
         let (seconds, attoseconds) = duration.components
-        let nanoseconds = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        return nanoseconds.overflow ? .never : .nanoseconds(Int(nanoseconds.partialValue + attoseconds / 1_000_000_000))
+        let microseconds = min(seconds, 1_000_000) * 1_000_000 + attoseconds / 1_000_000_000_000
+        return .microseconds(Int(microseconds))
     }
 }
