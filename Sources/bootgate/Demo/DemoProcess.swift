@@ -57,6 +57,12 @@ final class DemoProcess: Sendable {
 
     var standardError: String { self.errors.text }
 
+    /// The next line; nil when it has ended.
+    func firstLine() async -> String? {
+        for await line in self.lines { return line }
+        return nil
+    }
+
     /// Asks it to stop and waits until it has.
     func stop() {
         if self.process.isRunning { self.process.terminate() }
