@@ -81,8 +81,8 @@ let package = Package(
             name: "bootgate-simulator",
             dependencies: [
                 "CCoAPOpenSSL",
-                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Crypto", package: "swift-crypto"),
             ]
         ),
 
@@ -105,7 +105,8 @@ let package = Package(
             dependencies: ["Records", "Gateway", "Secrets", .product(name: "GRDB", package: "GRDB.swift")]
         ),
         .testTarget(name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Secrets"]),
-        .testTarget(name: "EndToEndTests", dependencies: []),
+        // Starts the built programs; nothing of them is linked, because two variants of libcoap cannot share a process.
+        .testTarget(name: "EndToEndTests", dependencies: [], resources: [.copy("Resources")]),
     ],
     swiftLanguageModes: [.v6]
 )

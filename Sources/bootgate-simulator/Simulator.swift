@@ -31,7 +31,10 @@ struct CommonOptions: ParsableArguments {
     func loop(_ stack: CoAPStack, standard: Double) -> EventLoop {
         let seconds = min(max(0, self.timeout ?? standard), 1e9)
         return EventLoop(
-            stack: stack, deadline: .now.advanced(by: .seconds(seconds)), parent: self.withParent ? getppid() : nil)
+            stack: stack,
+            deadline: .now.advanced(by: .seconds(seconds)),
+            parent: self.withParent ? getppid() : nil
+        )
     }
 }
 

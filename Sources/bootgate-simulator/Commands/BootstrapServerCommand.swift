@@ -15,7 +15,9 @@ struct BootstrapServerCommand: ParsableCommand {
     @Option(help: "Short server ID of that server.")
     var ssid: Int64 = 1111
 
-    @Option(help: ArgumentHelp("The bootstrap account that devices get; without it they keep their own.", valueName: "uri"))
+    @Option(
+        help: ArgumentHelp("The bootstrap account that devices get; without it they keep their own.", valueName: "uri")
+    )
     var accountURI: String?
 
     @Option(help: "Short server ID in the bootstrap account.")

@@ -8,7 +8,9 @@ struct DeviceCommand: ParsableCommand {
         discussion: "Without --once it stays registered until it is ended. It exits with 0 if all went well."
     )
 
-    @Option(help: ArgumentHelp("The bootstrap server: coaps://HOST:PORT, or coap:// without security.", valueName: "uri"))
+    @Option(
+        help: ArgumentHelp("The bootstrap server: coaps://HOST:PORT, or coap:// without security.", valueName: "uri")
+    )
     var bootstrap: String?
 
     @Option(help: ArgumentHelp("Register here at once, without a bootstrap.", valueName: "uri"))
@@ -77,7 +79,8 @@ struct DeviceCommand: ParsableCommand {
         events.report("started", ["endpoint": .text(self.endpoint)])
         var isSaved = self.saveAccount == nil
         let end = self.common.loop(stack, standard: self.once || self.bootstrapOnly ? 120 : 1e9).run { now in
-            if !isSaved, device.phase == .bootstrapped, let account = device.serverAccount, let file = self.saveAccount {
+            if !isSaved, device.phase == .bootstrapped, let account = device.serverAccount, let file = self.saveAccount
+            {
                 isSaved = AccountFile(path: file).write(account)
             }
             return device.advance(stack, now: now)

@@ -16,7 +16,9 @@ struct ManagementServerCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Write this to each device; may be given several times.", valueName: "path=value"))
     var write: [String] = []
 
-    @Option(help: ArgumentHelp("Execute this on each device; may be given several times.", valueName: "path[=argument]"))
+    @Option(
+        help: ArgumentHelp("Execute this on each device; may be given several times.", valueName: "path[=argument]")
+    )
     var execute: [String] = []
 
     @Option(help: ArgumentHelp("Observe this on each device; may be given several times.", valueName: "path"))
@@ -34,7 +36,11 @@ struct ManagementServerCommand: ParsableCommand {
         let events = EventStream(role: "LwM2M server", isVerbose: self.common.verbose)
         let refusal = try validated { try self.refuse.map { try code($0) } }
         let server = ManagementServer(
-            operations: self.operations, refusal: refusal, isSilent: self.silent, events: events)
+            operations: self.operations,
+            refusal: refusal,
+            isSilent: self.silent,
+            events: events
+        )
         let stack = try validated { try CoAPStack(role: server, verbose: self.common.verbose) }
         let port = try validated { try stack.listen(on: try SocketAddress(parsing: self.listen)) }
         events.report("listening", ["port": .integer(Int64(port))])
@@ -50,9 +56,13 @@ struct ManagementServerCommand: ParsableCommand {
             + self.observe.map { ManagementServer.Operation(kind: .observe, path: $0) }
     }
 
-    private static func operation(_ kind: ManagementServer.Operation.Kind, _ text: String) -> ManagementServer.Operation {
+    private static func operation(_ kind: ManagementServer.Operation.Kind, _ text: String) -> ManagementServer.Operation
+    {
         let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         return ManagementServer.Operation(
-            kind: kind, path: String(parts[0]), argument: parts.count == 2 ? String(parts[1]) : nil)
+            kind: kind,
+            path: String(parts[0]),
+            argument: parts.count == 2 ? String(parts[1]) : nil
+        )
     }
 }

@@ -13,7 +13,8 @@ struct Account {
 
     /// Takes the account out of the resources of an instance; nil while it lacks what every account has.
     init?(resources: [UInt16: [UInt8]]) {
-        guard let uri = resources[0], let isBootstrapServer = resources[1], let mode = resources[2].flatMap(TLV.integer(of:))
+        guard let uri = resources[0], let isBootstrapServer = resources[1],
+            let mode = resources[2].flatMap(TLV.integer(of:))
         else { return nil }
         self.uri = String(decoding: uri, as: UTF8.self)
         self.isBootstrapServer = isBootstrapServer == [1]

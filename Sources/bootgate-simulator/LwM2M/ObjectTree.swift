@@ -33,7 +33,9 @@ struct ObjectTree {
 
     /// Replaces what is at `path` with `payload`, at any of the three levels. Returns the instances that it touched.
     mutating func write(
-        _ payload: [UInt8], format: UInt16?, at path: [UInt16]
+        _ payload: [UInt8],
+        format: UInt16?,
+        at path: [UInt16]
     ) throws(WriteProblem) -> [(object: UInt16, instance: UInt16)] {
         guard let object = path.first, path.count <= 3 else { throw .path }
         if path.count == 3 {
@@ -49,7 +51,9 @@ struct ObjectTree {
         }
         var touched: [(object: UInt16, instance: UInt16)] = []
         for record in records {
-            guard record.kind == .objectInstance, path.count == 1 || record.identifier == path[1] else { throw .payload }
+            guard record.kind == .objectInstance, path.count == 1 || record.identifier == path[1] else {
+                throw .payload
+            }
             self.set(object, record.identifier, Self.resources(try Self.records(record.value)))
             touched.append((object, record.identifier))
         }
@@ -96,7 +100,10 @@ struct ObjectTree {
     }
 
     private static func value(
-        _ payload: [UInt8], format: UInt16?, object: UInt16, resource: UInt16
+        _ payload: [UInt8],
+        format: UInt16?,
+        object: UInt16,
+        resource: UInt16
     ) throws(WriteProblem) -> [UInt8] {
         switch format {
         case ContentFormat.tlv:

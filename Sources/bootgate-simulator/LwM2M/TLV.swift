@@ -28,7 +28,12 @@ enum TLV {
             let length = lengthBytes == 0 ? Int(type & 0x07) : try Self.integer(&rest, bytes: lengthBytes)
             guard rest.count >= length else { throw Truncated() }
             records.append(
-                Record(kind: kind, identifier: UInt16(truncatingIfNeeded: identifier), value: Array(rest.prefix(length))))
+                Record(
+                    kind: kind,
+                    identifier: UInt16(truncatingIfNeeded: identifier),
+                    value: Array(rest.prefix(length))
+                )
+            )
             rest = rest.dropFirst(length)
         }
         return records

@@ -61,7 +61,14 @@ final class BootstrapServer: CoAPRole {
     private static func steps(_ behaviour: Behaviour) -> [Step] {
         // The bootstrap account is instance 1, so further servers come after it.
         var accounts: [(instance: UInt16, account: Account)] = [
-            (0, Account(uri: behaviour.server.uri, isBootstrapServer: false, shortServerID: behaviour.server.shortServerID))
+            (
+                0,
+                Account(
+                    uri: behaviour.server.uri,
+                    isBootstrapServer: false,
+                    shortServerID: behaviour.server.shortServerID
+                )
+            )
         ]
         var servers: [(instance: UInt16, settings: ServerSettings)] = [
             (0, ServerSettings(shortServerID: behaviour.server.shortServerID, lifetime: behaviour.lifetime))
@@ -70,7 +77,8 @@ final class BootstrapServer: CoAPRole {
             let account = Account(uri: extra.uri, isBootstrapServer: false, shortServerID: extra.shortServerID)
             accounts.append((UInt16(index + 2), account))
             servers.append(
-                (UInt16(index + 1), ServerSettings(shortServerID: extra.shortServerID, lifetime: behaviour.lifetime)))
+                (UInt16(index + 1), ServerSettings(shortServerID: extra.shortServerID, lifetime: behaviour.lifetime))
+            )
         }
         if let bootstrap = behaviour.bootstrap {
             let account = Account(uri: bootstrap.uri, isBootstrapServer: true, shortServerID: bootstrap.shortServerID)
@@ -99,7 +107,8 @@ final class BootstrapServer: CoAPRole {
 
     private static func object(_ instances: [(instance: UInt16, records: [TLV.Record])]) -> [UInt8] {
         TLV.write(
-            instances.map { TLV.Record(kind: .objectInstance, identifier: $0.instance, value: TLV.write($0.records)) })
+            instances.map { TLV.Record(kind: .objectInstance, identifier: $0.instance, value: TLV.write($0.records)) }
+        )
     }
 
     // MARK: - Requests of devices
@@ -111,7 +120,8 @@ final class BootstrapServer: CoAPRole {
             [
                 "peer": .text(peer.description), "method": .text(request.code.description), "path": .text(request.path),
                 "queries": .list(request.queries),
-            ])
+            ]
+        )
         if self.behaviour.isSilent { return nil }
         guard request.path == "/bs" else { return self.refuse(.notFound, peer) }
         guard request.code == .post else { return self.refuse(.methodNotAllowed, peer) }
@@ -121,7 +131,10 @@ final class BootstrapServer: CoAPRole {
         }
         if let run = self.runs[peer], run.messageID == request.messageID { return Message(.changed) }
         self.runs[peer] = Run(
-            endpoint: endpoint, messageID: request.messageID, notBefore: .now.advanced(by: self.behaviour.pause))
+            endpoint: endpoint,
+            messageID: request.messageID,
+            notBefore: .now.advanced(by: self.behaviour.pause)
+        )
         return Message(.changed)
     }
 
@@ -141,7 +154,10 @@ final class BootstrapServer: CoAPRole {
             if !step.payload.isEmpty { message.setPayload(step.payload, format: ContentFormat.tlv) }
             if let retransmission = self.behaviour.retransmission {
                 stack.setRetransmission(
-                    milliseconds: retransmission.milliseconds, limit: retransmission.limit, for: peer)
+                    milliseconds: retransmission.milliseconds,
+                    limit: retransmission.limit,
+                    for: peer
+                )
             }
             guard let token = stack.send(message, to: peer) else {
                 self.end(peer, "aborted", reason: "cannot send")
@@ -188,11 +204,15 @@ final class BootstrapServer: CoAPRole {
             [
                 "peer": .text(peer.description), "endpoint": .text(run.endpoint), "steps": .integer(Int64(run.next)),
                 "reason": reason.map(EventValue.text),
-            ])
+            ]
+        )
     }
 
     private func fields(
-        _ peer: Peer, _ run: Run, code: Code? = nil, reason: String? = nil
+        _ peer: Peer,
+        _ run: Run,
+        code: Code? = nil,
+        reason: String? = nil
     ) -> KeyValuePairs<String, EventValue?> {
         let step = self.steps[run.next]
         return [

@@ -21,7 +21,8 @@ extension Device {
             [
                 "method": .text(request.code.description), "path": .text(request.path),
                 "bytes": .integer(Int64(request.payload.count)), "code": .text(answer.code.description),
-            ])
+            ]
+        )
         if isBootstrap, request.code == .post, answer.code == .changed { self.finishBootstrap() }
         return answer
     }
@@ -44,8 +45,10 @@ extension Device {
             if let refusal = self.behaviour.writeRefusal { return Message(refusal) }
             do throws(ObjectTree.WriteProblem) {
                 for (object, instance) in try self.objects.write(
-                    request.payload, format: request.contentFormat, at: path)
-                { self.reportWrite(object, instance) }
+                    request.payload,
+                    format: request.contentFormat,
+                    at: path
+                ) { self.reportWrite(object, instance) }
                 return Message(.changed)
             } catch {
                 return Message(error.code)
@@ -89,21 +92,25 @@ extension Device {
                     "keyBytes": .integer(Int64(account.key.count)),
                     "keyFingerprint": account.key.isEmpty ? nil : .text(fingerprint(account.key)),
                     "ssid": account.shortServerID.map(EventValue.integer),
-                ])
+                ]
+            )
         } else if object == 1, let settings = ServerSettings(resources: resources) {
             self.events.report(
                 "server",
                 [
                     "instance": .integer(Int64(instance)), "ssid": .integer(settings.shortServerID),
                     "lifetime": .integer(settings.lifetime),
-                ])
+                ]
+            )
         }
     }
 
     // MARK: - While it is registered
 
     private func managementAnswer(_ request: Message) -> Message {
-        guard let path = ObjectTree.numbers(of: request.path), let object = path.first else { return Message(.notFound) }
+        guard let path = ObjectTree.numbers(of: request.path), let object = path.first else {
+            return Message(.notFound)
+        }
         // Nobody reads or writes accounts outside a bootstrap.
         if object == 0 { return Message(.unauthorized) }
         switch request.code {
@@ -128,7 +135,10 @@ extension Device {
         case 0:
             let first = ContinuousClock.now.advanced(by: .milliseconds(200))
             self.observations[request.token] = Observation(
-                path: path, remaining: self.behaviour.notifications, next: first)
+                path: path,
+                remaining: self.behaviour.notifications,
+                next: first
+            )
             answer.add(COAP_OPTION_OBSERVE, integer: 0)
         case 1: self.observations[request.token] = nil
         default: break
@@ -171,7 +181,8 @@ extension Device {
                 [
                     "path": .text("/" + observation.path.map(String.init).joined(separator: "/")),
                     "sequence": .integer(Int64(observation.sequence)),
-                ])
+                ]
+            )
             observation.sequence += 1
             observation.next = now.advanced(by: .milliseconds(200))
             self.observations[token] = observation

@@ -187,7 +187,8 @@ final class Device: CoAPRole {
             let peer = try stack.connect(
                 to: try SocketAddress(host: server.host, port: server.port),
                 from: try local.map { try SocketAddress(host: $0.host, port: $0.port) },
-                credentials: server.isSecure ? (account.identity, account.key) : nil)
+                credentials: server.isSecure ? (account.identity, account.key) : nil
+            )
             self.peer = peer
             self.isConnected = !server.isSecure
             self.events.report(
@@ -195,7 +196,8 @@ final class Device: CoAPRole {
                 [
                     "uri": .text(account.uri), "localPort": .integer(Int64(peer.localPort)),
                     "identity": server.isSecure ? .text(readable(account.identity)) : nil,
-                ])
+                ]
+            )
             return true
         } catch {
             self.fail("\(error)")
@@ -221,7 +223,8 @@ final class Device: CoAPRole {
             [
                 "method": .text(request.code.description), "path": .text(request.path),
                 "queries": .list(request.queries),
-            ])
+            ]
+        )
     }
 
     private func giveUp(after limit: Duration, now: ContinuousClock.Instant, reason: String) {
@@ -239,7 +242,8 @@ final class Device: CoAPRole {
             "failed",
             [
                 "step": .text(self.step), "reason": .text(reason), "code": code.map { .text($0.description) },
-            ])
+            ]
+        )
         self.phase = .ended(.failure)
     }
 

@@ -80,7 +80,8 @@ final class ManagementServer: CoAPRole {
                 [
                     "peer": .text(peer.description), "method": .text(request.code.description),
                     "path": .text(request.path), "code": .text(Code.notFound.description),
-                ])
+                ]
+            )
             return Message(.notFound)
         }
     }
@@ -92,14 +93,20 @@ final class ManagementServer: CoAPRole {
         }
         guard let endpoint = request.query("ep") else { return Message(.badRequest) }
         var location = "/rd/\(self.count + 1)"
-        if let known = self.registrations.first(where: { $0.value.peer == peer && $0.value.messageID == request.messageID }) {
+        if let known = self.registrations.first(where: {
+            $0.value.peer == peer && $0.value.messageID == request.messageID
+        }) {
             location = known.key
         } else {
             self.count += 1
             // A new registration of the same device replaces the one before.
             self.registrations = self.registrations.filter { $0.value.endpoint != endpoint }
             self.registrations[location] = Registration(
-                endpoint: endpoint, peer: peer, messageID: request.messageID, remaining: self.operations)
+                endpoint: endpoint,
+                peer: peer,
+                messageID: request.messageID,
+                remaining: self.operations
+            )
             self.report("registered", location, peer, request)
         }
         var answer = Message(.created)
@@ -114,7 +121,8 @@ final class ManagementServer: CoAPRole {
                 "peer": .text(peer.description), "endpoint": self.registrations[location].map { .text($0.endpoint) },
                 "location": .text(location), "queries": .list(request.queries),
                 "links": request.payload.isEmpty ? nil : .text(readable(request.payload)),
-            ])
+            ]
+        )
     }
 
     // MARK: - Requests to devices
@@ -143,9 +151,11 @@ final class ManagementServer: CoAPRole {
             [
                 "peer": .text(peer.description), "path": .text(observation.path),
                 "code": .text(response.code.description),
-                "sequence": response.observe.map { .integer(Int64($0)) }, "confirmable": .boolean(response.isConfirmable),
+                "sequence": response.observe.map { .integer(Int64($0)) },
+                "confirmable": .boolean(response.isConfirmable),
                 "payload": .text(readable(response.payload)),
-            ])
+            ]
+        )
         return true
     }
 
@@ -167,7 +177,10 @@ final class ManagementServer: CoAPRole {
     }
 
     private func report(
-        _ event: String, _ registration: Registration, _ operation: Operation, _ response: Message? = nil,
+        _ event: String,
+        _ registration: Registration,
+        _ operation: Operation,
+        _ response: Message? = nil,
         reason: String? = nil
     ) {
         self.events.report(
@@ -178,6 +191,7 @@ final class ManagementServer: CoAPRole {
                 "code": response.map { .text($0.code.description) },
                 "format": response?.contentFormat.map { .integer(Int64($0)) },
                 "payload": response.map { .text(readable($0.payload)) }, "reason": reason.map(EventValue.text),
-            ])
+            ]
+        )
     }
 }

@@ -90,7 +90,9 @@ final class CoAPStack {
             let text = coap_endpoint_str(endpoint).map({ String(cString: $0) }),
             let port = text.split(separator: " ").first?.split(separator: ":").last.flatMap({ UInt16($0) })
         else {
-            throw ArgumentProblem(description: "cannot listen there: the address is taken, or it is not of this machine")
+            throw ArgumentProblem(
+                description: "cannot listen there: the address is taken, or it is not of this machine"
+            )
         }
         return port
     }
@@ -99,7 +101,9 @@ final class CoAPStack {
     ///
     /// - Parameter local: where to send from; port 0 lets the system choose.
     func connect(
-        to server: SocketAddress, from local: SocketAddress?, credentials: (identity: [UInt8], key: [UInt8])?
+        to server: SocketAddress,
+        from local: SocketAddress?,
+        credentials: (identity: [UInt8], key: [UInt8])?
     ) throws -> Peer {
         var server = server.storage
         var local = local?.storage
@@ -113,7 +117,8 @@ final class CoAPStack {
     }
 
     private func session(
-        to server: UnsafePointer<coap_address_t>, from local: UnsafePointer<coap_address_t>?,
+        to server: UnsafePointer<coap_address_t>,
+        from local: UnsafePointer<coap_address_t>?,
         credentials: (identity: [UInt8], key: [UInt8])?
     ) -> OpaquePointer? {
         guard let credentials else { return coap_new_client_session(self.context, local, server, COAP_PROTO_UDP) }
@@ -151,7 +156,9 @@ final class CoAPStack {
     /// How long this end waits for an acknowledgement before it repeats a message, and how often it repeats it.
     func setRetransmission(milliseconds: Int, limit: UInt16, for peer: Peer) {
         let timeout = coap_fixed_point_t(
-            integer_part: UInt16(clamping: milliseconds / 1000), fractional_part: UInt16(milliseconds % 1000))
+            integer_part: UInt16(clamping: milliseconds / 1000),
+            fractional_part: UInt16(milliseconds % 1000)
+        )
         coap_session_set_ack_timeout(peer.session, timeout)
         coap_session_set_max_retransmit(peer.session, limit)
     }
@@ -188,7 +195,10 @@ private func withOptionalPointer<Value, R>(to value: inout Value?, _ body: (Unsa
 // MARK: - What libcoap calls
 
 private func handleRequest(
-    _: OpaquePointer?, session: OpaquePointer?, request: OpaquePointer?, _: UnsafePointer<coap_string_t>?,
+    _: OpaquePointer?,
+    session: OpaquePointer?,
+    request: OpaquePointer?,
+    _: UnsafePointer<coap_string_t>?,
     response: OpaquePointer?
 ) {
     guard let (stack, peer) = CoAPStack.of(session), let request, let response else { return }
@@ -203,7 +213,10 @@ private func handleRequest(
 }
 
 private func handleResponse(
-    session: OpaquePointer?, _: OpaquePointer?, received: OpaquePointer?, _: coap_mid_t
+    session: OpaquePointer?,
+    _: OpaquePointer?,
+    received: OpaquePointer?,
+    _: coap_mid_t
 ) -> coap_response_t {
     guard let (stack, peer) = CoAPStack.of(session), let received else { return COAP_RESPONSE_FAIL }
     let isExpected = stack.role?.received(Message(parsed: received), from: peer) ?? false
@@ -211,7 +224,10 @@ private func handleResponse(
 }
 
 private func handleFailure(
-    session: OpaquePointer?, sent: OpaquePointer?, reason: coap_nack_reason_t, _: coap_mid_t
+    session: OpaquePointer?,
+    sent: OpaquePointer?,
+    reason: coap_nack_reason_t,
+    _: coap_mid_t
 ) {
     guard let (stack, peer) = CoAPStack.of(session) else { return }
     let failure: DeliveryFailure =

@@ -12,7 +12,8 @@ struct Code: Equatable, CustomStringConvertible {
     /// Reads `4.03`; nil when the text is anything else.
     init?(_ text: String) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 2, let codeClass = UInt8(parts[0]), let detail = UInt8(parts[1]), codeClass < 8, detail < 32
+        guard parts.count == 2, let codeClass = UInt8(parts[0]), let detail = UInt8(parts[1]), codeClass < 8,
+            detail < 32
         else { return nil }
         self.init(codeClass, detail)
     }
@@ -146,7 +147,9 @@ extension Message {
     /// Writes options and payload into a message that libcoap has begun; false when it does not fit.
     func write(into pdu: OpaquePointer) -> Bool {
         // Stable by number: libcoap wants ascending options, and a path's segments must keep their order.
-        let sorted = self.options.enumerated().sorted { ($0.element.number, $0.offset) < ($1.element.number, $1.offset) }
+        let sorted = self.options.enumerated().sorted {
+            ($0.element.number, $0.offset) < ($1.element.number, $1.offset)
+        }
         for (_, option) in sorted {
             // The answer is the size of the encoded option, which is never 0 for one that was added.
             guard coap_add_option(pdu, option.number, option.value.count, option.value) != 0 else { return false }

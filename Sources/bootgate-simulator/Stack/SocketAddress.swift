@@ -49,7 +49,9 @@ struct ServerAddress: Equatable {
 
     /// Reads `coap://host[:port]` and `coaps://host[:port]`; a path is ignored.
     init(parsing uri: String) throws {
-        let problem = ArgumentProblem(description: "'\(uri)' is not a server URI: write coap://HOST:PORT or coaps://HOST:PORT")
+        let problem = ArgumentProblem(
+            description: "'\(uri)' is not a server URI: write coap://HOST:PORT or coaps://HOST:PORT"
+        )
         guard let mark = uri.firstRange(of: "://") else { throw problem }
         switch uri[..<mark.lowerBound].lowercased() {
         case "coap": self.isSecure = false
