@@ -70,7 +70,9 @@ struct AuditCommand: AsyncParsableCommand {
                     Terminal.say("proven up to record \(proven.seq), signed at \(proven.time)")
                 }
                 if result.unsigned > 0 { Terminal.say("\(result.unsigned) records behind it are unsigned") }
-                if result.incompleteBytes > 0 { Terminal.say("\(result.incompleteBytes) bytes of a line without an end") }
+                if result.incompleteBytes > 0 {
+                    Terminal.say("\(result.incompleteBytes) bytes of a line without an end")
+                }
             }
             if !result.isIntact { throw fail(.badData, "the journal is not what was written") }
         }

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import DTLS
 internal import Gateway
+internal import LwM2M
 internal import Records
 
 /// `bootgate check`: the configuration with the same eyes as `serve`, and what the machine allows.
@@ -8,7 +9,8 @@ struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
         abstract: "Check the configuration: mistakes, risks, capacity.",
-        discussion: "Exits with 0 if `serve` would start with it, 78 for a mistake, 69 for a library that lacks something."
+        discussion:
+            "Exits with 0 if `serve` would start with it, 78 for a mistake, 69 for a library that lacks something."
     )
 
     @OptionGroup var config: ConfigurationOption

@@ -67,7 +67,8 @@ struct SIMCommand: ParsableCommand {
     }
 
     struct Set: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Change fields of one record; an empty value clears one.")
+        static let configuration = CommandConfiguration(
+            abstract: "Change fields of one record; an empty value clears one.")
         @OptionGroup var target: Target
         @OptionGroup var fields: Fields
 
@@ -149,7 +150,8 @@ struct SIMCommand: ParsableCommand {
     }
 
     struct Suspend: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Close its sessions, revoke its credentials, refuse it.")
+        static let configuration = CommandConfiguration(
+            abstract: "Close its sessions, revoke its credentials, refuse it.")
         @OptionGroup var target: Target
         func run() throws { try self.target.setStatus(.suspended) }
     }

@@ -98,7 +98,8 @@ struct DemoCommand: AsyncParsableCommand {
 
         if self.keep { Self.say("\nkept: \(stage.folder.path)") }
         guard story.isRegisteredOverDTLS else {
-            throw DemoError(story.failure ?? "the device did not register over DTLS. The gateway said: \(gateway.standardError)")
+            throw DemoError(
+                story.failure ?? "the device did not register over DTLS. The gateway said: \(gateway.standardError)")
         }
         Self.say("\nThe device is bootstrapped and registered over DTLS; neither server knows more than plain CoAP.")
     }

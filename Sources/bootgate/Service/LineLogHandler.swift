@@ -32,7 +32,9 @@ struct LineLogHandler: LogHandler {
             object["message"] = event.message.description
             Terminal.complain(JSONText.line(object))
         case .text:
-            let rest = fields.sorted { $0.key < $1.key }.map { " \($0.key)=\(Terminal.printable($0.value.description))" }
+            let rest = fields.sorted { $0.key < $1.key }.map {
+                " \($0.key)=\(Terminal.printable($0.value.description))"
+            }
             Terminal.complain("\(time) \(event.level.rawValue) \(event.message)\(rest.joined())")
         }
     }

@@ -3,7 +3,8 @@ internal import Glibc
 /// What the service manager wants to know (`sd_notify`): a datagram to the socket that it names, and nothing without one.
 enum ServiceManager {
     static func notify(_ state: String) {
-        guard let name = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), name.hasPrefix("/") || name.hasPrefix("@")
+        guard let name = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }),
+            name.hasPrefix("/") || name.hasPrefix("@")
         else { return }
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
@@ -18,7 +19,9 @@ enum ServiceManager {
         let length = socklen_t(MemoryLayout<sa_family_t>.size + path.count)
         let message = Array(state.utf8)
         _ = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { sendto(descriptor, message, message.count, 0, $0, length) }
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                sendto(descriptor, message, message.count, 0, $0, length)
+            }
         }
     }
 }
