@@ -14,6 +14,14 @@ struct Simulator: ParsableCommand {
             """,
         subcommands: [BootstrapServerCommand.self, ManagementServerCommand.self, DeviceCommand.self]
     )
+
+    static func main() {
+        // A program that starts this one from a thread pool hands its blocked signals on, SIGTERM among them.
+        var none = sigset_t()
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, nil)
+        Self.main(nil)
+    }
 }
 
 /// What every role takes.

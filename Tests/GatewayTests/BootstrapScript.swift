@@ -78,7 +78,7 @@ struct BootstrapScript {
         self.actions += out
         return out.filter {
             switch $0 {
-            case .journal, .ended: false
+            case .journal, .warn, .ended: false
             default: true
             }
         }

@@ -27,7 +27,9 @@ struct SIMRulesTests {
 
     @Test(
         "An ICCID of another length, with other characters or with a wrong check digit is refused",
-        arguments: ["", "898830", "89883000000000000x2", "8988300000000000042F1", "F" + String(repeating: "1", count: 19)]
+        arguments: [
+            "", "898830", "89883000000000000x2", "8988300000000000042F1", "F" + String(repeating: "1", count: 19),
+        ]
     )
     func badICCIDs(text: String) {
         #expect(throws: RecordsError.self) { try ICCID(text) }
@@ -68,7 +70,9 @@ struct SIMRulesTests {
         #expect(error?.description.contains("imsi") == true)
     }
 
-    @Test("A pattern without a placeholder, or with an unknown one, is refused", arguments: ["", "abc", "{x}", "{iccid", "}"])
+    @Test(
+        "A pattern without a placeholder, or with an unknown one, is refused",
+        arguments: ["", "abc", "{x}", "{iccid", "}"])
     func badPatterns(text: String) {
         #expect(throws: RecordsError.self) { try NamePattern(text) }
     }

@@ -63,7 +63,7 @@ extension FailureCause {
         case .endpointMismatch:
             "correct `endpoint` of the SIM record, or set its `endpoint-policy` to replace"
         case .unknownIdentity: "add a SIM record with this identity, or correct the device's identity"
-        case .wrongKey: "compare the key of the SIM record with the device's; `bootgate sim set ICCID --key` changes it"
+        case .wrongKey: "compare the key of the SIM record with the device's; `bootgate sim set ICCID key=…` changes it"
         case .suspended: "`bootgate sim resume ICCID` lets it in again"
         case .retired: "the SIM is retired; add it anew if that was a mistake"
         case .noRouteForServer: "add an entry to `servers` that matches the account, with the form of `device` it needs"

@@ -15,37 +15,20 @@ struct SIMCommand: ParsableCommand {
         ]
     )
 
-    /// The fields of a record as options.
+    /// The fields of a record, as `FIELD=VALUE`. `key=-` reads the key from standard input, so that it stays out of the
+    /// list of processes and the shell's history.
     struct Fields: ParsableArguments {
-        @Option var imsi: String?
-        @Option var imei: String?
-        @Option var msisdn: String?
-        @Option(name: .customLong("device-id")) var deviceID: String?
-        @Option(help: "Endpoint client name; by the pattern of the configuration if left out.") var endpoint: String?
-        @Option(help: "match or replace.") var endpointPolicy: String?
-        @Option(help: "PSK identity; by the pattern of the configuration if left out.") var identity: String?
-        @Option(help: "16 to 64 bytes in hexadecimal, `generate`, or `-` to read it from standard input.")
-        var key: String?
-        @Option(help: "Addresses or prefixes from which the plain port accepts this SIM, separated by spaces.")
-        var address: String?
-        @Option(help: "follow, plain or secure.") var profile: String?
-        @Option var group: String?
-        @Option var note: String?
+        @Argument(
+            help: ArgumentHelp(
+                "Fields of the record; key takes hexadecimal digits, `generate`, or `-` for standard input.",
+                valueName: "field=value"
+            )
+        )
+        var fields: [String]
 
-        var values: SIMFields {
-            var fields = SIMFields()
-            fields[.imsi] = self.imsi
-            fields[.imei] = self.imei
-            fields[.msisdn] = self.msisdn
-            fields[.deviceID] = self.deviceID
-            fields[.endpoint] = self.endpoint
-            fields[.endpointPolicy] = self.endpointPolicy
-            fields[.identity] = self.identity
-            fields[.key] = self.key == "-" ? readLine(strippingNewline: true) ?? "" : self.key
-            fields[.address] = self.address
-            fields[.profile] = self.profile
-            fields[.group] = self.group
-            fields[.note] = self.note
+        func values() throws -> SIMFields {
+            var fields = try reporting { try SIMFields(arguments: self.fields) }
+            if fields[.key] == "-" { fields[.key] = readLine(strippingNewline: true) ?? "" }
             return fields
         }
     }
@@ -63,36 +46,37 @@ struct SIMCommand: ParsableCommand {
         func setStatus(_ status: SIMRecord.Status) throws {
             let (records, iccid) = try self.open()
             defer { records.close() }
-            let result = try reporting { try records.sims.setStatus(iccid, status, by: actor) }
-            Terminal.say("\(iccid) is \(result.status.rawValue)")
+            let (record, changed) = try reporting { try records.sims.setStatus(status, of: iccid, by: actor) }
+            Terminal.say("\(iccid) is \(changed ? "now " : "")\(record.status.rawValue)")
         }
     }
 
     struct Add: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Add one record.")
-        @OptionGroup var target: Target
+        static let configuration = CommandConfiguration(
+            abstract: "Add one record.", usage: "bootgate sim add [--config <file>] iccid=<digits> [<field>=<value> …]"
+        )
         @OptionGroup var fields: Fields
+        @OptionGroup var config: ConfigurationOption
 
         func run() throws {
-            let (records, iccid) = try self.target.open()
+            let fields = try self.fields.values()
+            let records = try self.config.openRecords()
             defer { records.close() }
-            var fields = self.fields.values
-            fields[.iccid] = iccid.digits
-            let result = try reporting { try records.sims.add(fields, by: actor) }
-            SIMCommand.tell(result, "added")
+            SIMCommand.tell(try reporting { try records.sims.add(fields, by: actor) }, "added")
         }
     }
 
     struct Set: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Change fields of one record; an empty text clears one.")
+        static let configuration = CommandConfiguration(
+            abstract: "Change fields of one record; an empty value clears one.")
         @OptionGroup var target: Target
         @OptionGroup var fields: Fields
 
         func run() throws {
+            let fields = try self.fields.values()
             let (records, iccid) = try self.target.open()
             defer { records.close() }
-            let result = try reporting { try records.sims.set(iccid, self.fields.values, by: actor) }
-            SIMCommand.tell(result, "changed")
+            SIMCommand.tell(try reporting { try records.sims.set(iccid, fields, by: actor) }, "changed")
         }
     }
 
@@ -166,7 +150,8 @@ struct SIMCommand: ParsableCommand {
     }
 
     struct Suspend: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Close its sessions, revoke its credentials, refuse it.")
+        static let configuration = CommandConfiguration(
+            abstract: "Close its sessions, revoke its credentials, refuse it.")
         @OptionGroup var target: Target
         func run() throws { try self.target.setStatus(.suspended) }
     }

@@ -42,8 +42,7 @@ struct DemoCommand: AsyncParsableCommand {
             arguments: ["lwm2m-server", "--listen", "127.0.0.1:0", "--read", "/3/0/0", "--timeout", "120"]
         )
         defer { server.stop() }
-        var serverEvents = server.lines.makeAsyncIterator()
-        let serverPort = try await Self.port(of: server, &serverEvents)
+        let serverPort = try await Self.port(of: server)
         let legacy = "coap://127.0.0.1:\(serverPort)"
         let bootstrap = try DemoProcess(
             "bootstrap server", executable: simulator,
@@ -54,8 +53,7 @@ struct DemoCommand: AsyncParsableCommand {
             ]
         )
         defer { bootstrap.stop() }
-        var bootstrapEvents = bootstrap.lines.makeAsyncIterator()
-        let bootstrapPort = try await Self.port(of: bootstrap, &bootstrapEvents)
+        let bootstrapPort = try await Self.port(of: bootstrap)
         Self.say("   bootstrap server  coap://127.0.0.1:\(bootstrapPort)")
         Self.say("   LwM2M server      \(legacy)")
 
@@ -64,12 +62,11 @@ struct DemoCommand: AsyncParsableCommand {
         let configuration = ["--config", stage.configurationFile.path]
         _ = try await DemoProcess.run(
             "bootgate sim add", executable: own,
-            arguments: ["sim", "add", DemoStage.iccid, "--key", stage.key] + configuration
+            arguments: ["sim", "add", "iccid=\(DemoStage.iccid)", "key=\(stage.key)"] + configuration
         )
         let gateway = try DemoProcess("gateway", executable: own, arguments: ["serve"] + configuration)
         defer { gateway.stop() }
-        var gatewayLines = gateway.lines.makeAsyncIterator()
-        guard let ready = await gatewayLines.next(), ready.hasPrefix("ready") else {
+        guard let ready = await gateway.firstLine(), ready.hasPrefix("ready") else {
             throw DemoError("the gateway did not start: \(gateway.standardError)")
         }
         Self.say("   gateway           \(stage.gatewayURI)")
@@ -101,19 +98,18 @@ struct DemoCommand: AsyncParsableCommand {
 
         if self.keep { Self.say("\nkept: \(stage.folder.path)") }
         guard story.isRegisteredOverDTLS else {
-            throw DemoError(story.failure ?? "the device did not register over DTLS. The gateway said: \(gateway.standardError)")
+            throw DemoError(
+                story.failure ?? "the device did not register over DTLS. The gateway said: \(gateway.standardError)")
         }
         Self.say("\nThe device is bootstrapped and registered over DTLS; neither server knows more than plain CoAP.")
     }
 
-    /// The port that a far end says it listens on.
-    private static func port(
-        of process: DemoProcess, _ lines: inout AsyncStream<String>.AsyncIterator
-    ) async throws -> Int {
-        while let line = await lines.next() {
-            if let event = DemoEvent(line), event.name == "listening", let port = event.integer("port") { return port }
-        }
-        throw DemoError("the \(process.name) did not start: \(process.standardError)")
+    /// The port that a far end says it listens on, in its first line.
+    private static func port(of process: DemoProcess) async throws -> Int {
+        guard let line = await process.firstLine(), let event = DemoEvent(line), event.name == "listening",
+            let port = event.integer("port")
+        else { throw DemoError("the \(process.name) did not start: \(process.standardError)") }
+        return port
     }
 
     private static func say(_ text: String) {

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Synchronization
 
 /// A program that the demo runs: one of the far ends, or the gateway itself. Its lines arrive as it writes them; it is
 /// ended by its own number and never outlives the demo.
@@ -6,17 +7,15 @@ final class DemoProcess: Sendable {
     let name: String
     /// What it writes to standard output, line by line; ends with it.
     let lines: AsyncStream<String>
-    // Unchecked by the compiler: `Process` is thread-safe for what is done here, which is to wait for it and to end it.
-    private nonisolated(unsafe) let process: Process
+    private let process: Process
     private let errors: Errors
 
     /// What was written to standard error, kept for the case that something fails.
     private final class Errors: Sendable {
-        private let lock = NSLock()
-        // Guarded by `lock`.
-        private nonisolated(unsafe) var data = Data()
-        func append(_ more: Data) { self.lock.withLock { if self.data.count < 65_536 { self.data += more } } }
-        var text: String { self.lock.withLock { String(decoding: self.data, as: UTF8.self) } }
+        private let data = Mutex(Data())
+
+        func append(_ more: Data) { self.data.withLock { if $0.count < 65_536 { $0 += more } } }
+        var text: String { self.data.withLock { String(decoding: $0, as: UTF8.self) } }
     }
 
     init(_ name: String, executable: URL, arguments: [String]) throws {
@@ -56,6 +55,12 @@ final class DemoProcess: Sendable {
     }
 
     var standardError: String { self.errors.text }
+
+    /// The next line; nil when it has ended.
+    func firstLine() async -> String? {
+        for await line in self.lines { return line }
+        return nil
+    }
 
     /// Asks it to stop and waits until it has.
     func stop() {
