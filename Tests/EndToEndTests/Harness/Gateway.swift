@@ -31,6 +31,16 @@ struct Gateway: Sendable {
     }
 }
 
+extension Gateway {
+    /// What it has counted, which it says when it stops.
+    func countersAtStop() async throws -> Event {
+        self.program.signal(SIGTERM)
+        let counters = try await self.program.logged("the counters") { $0.text("message") == "gateway stopped" }
+        guard try await self.program.exit(within: .seconds(30)) == 0 else { throw Unexpected("the gateway stopped badly") }
+        return counters
+    }
+}
+
 extension Stage {
     /// What a gateway is started with, besides what every one here has.
     struct Settings: Sendable {
@@ -66,6 +76,7 @@ extension Stage {
             coap:
               upstream: \(settings.upstreamPatience)
               device: \(settings.devicePatience)
+            drain: 1s
             log: { level: info, format: json }
             \(settings.more)
 
@@ -120,5 +131,13 @@ extension Stage {
             ] + arguments)
         let gateway = try await self.gateway(Settings(upstreams: [bootstrap.uri], server: management.uri, more: more))
         return (gateway, bootstrap, management)
+    }
+}
+
+extension Stage {
+    /// Proves that nothing of the journal was changed, removed or moved.
+    func verifyJournal(of gateway: Gateway) async throws {
+        try await self.run(
+            "bootgate audit verify", Programs.gateway, ["audit", "verify", "--config", gateway.configuration])
     }
 }

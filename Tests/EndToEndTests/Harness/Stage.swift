@@ -16,18 +16,23 @@ final class Stage: Sendable {
     /// Runs `body` on a stage of its own. What the programs wrote goes into the error if `body` throws one.
     static func run(_ body: (Stage) async throws -> Void) async throws {
         await Self.turns.take()
+        let result = await Self.result(of: body)
+        await Self.turns.giveBack()
+        try result.get()
+    }
+
+    private static func result(of body: (Stage) async throws -> Void) async -> Result<Void, any Error> {
+        let stage: Stage
+        do { stage = try Stage() } catch { return .failure(error) }
+        var result = Result<Void, any Error>.success(())
         do {
-            let stage = try Stage()
-            var failure: (any Error)?
-            do { try await body(stage) } catch { failure = error }
-            let transcripts = stage.programs.withLock { $0 }.map(\.transcript).joined()
-            await stage.end()
-            await Self.turns.giveBack()
-            if let failure { throw Unexpected("\(failure)\n\(transcripts)") }
+            try await body(stage)
         } catch {
-            await Self.turns.giveBack()
-            throw error
+            let transcripts = stage.programs.withLock { $0 }.map(\.transcript).joined()
+            result = .failure(Unexpected("\(error)\n\(transcripts)"))
         }
+        await stage.end()
+        return result
     }
 
     private init() throws {
