@@ -183,9 +183,11 @@ struct ConfigurationNode {
     func mapping(_ expected: String = "a mapping") -> MappingReader? { MappingReader(self, expected) }
 
     /// Whether the value is this word.
-    func isWord(_ word: String) -> Bool { if case .scalar(let scalar) = self.node { scalar.string == word } else { false } }
+    func isWord(_ word: String) -> Bool { self.node.scalar?.string == word }
 
-    var isMapping: Bool { if case .mapping = self.node { true } else { false } }
+    var isMapping: Bool { self.node.mapping != nil }
+
+    var isEmptyList: Bool { self.node.sequence?.isEmpty == true }
 }
 
 /// What all nodes of one file share.

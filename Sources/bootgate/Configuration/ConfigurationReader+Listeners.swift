@@ -7,7 +7,7 @@ extension ConfigurationReader {
         guard let list = node.list("a list of addresses such as coaps://[::]:5684", self.listener) else { return nil }
         guard !list.isEmpty else {
             // Entries that were complained of need no second complaint.
-            if case .sequence(let sequence) = node.node, sequence.isEmpty {
+            if node.isEmptyList {
                 node.mistake("listeners is empty; write a list such as [ \"coaps://[::]:5684\" ]")
             }
             return nil

@@ -48,7 +48,7 @@ extension ConfigurationReader {
             seen.append(suite)
             return suite
         }
-        if case .sequence(let sequence) = node.node, sequence.isEmpty {
+        if node.isEmptyList {
             node.mistake("\(node.path) is empty; write at least TLS_PSK_WITH_AES_128_CCM_8, which every LwM2M device has")
         } else if let suites, !suites.isEmpty, !suites.contains(.pskAES128CCM8) {
             node.warning("\(node.path) lacks TLS_PSK_WITH_AES_128_CCM_8; many devices have no other suite")

@@ -7,7 +7,7 @@ extension ConfigurationReader {
         guard let fields = node.mapping("upstreams and account") else { return nil }
         let upstreams = fields.require("upstreams", "write a list such as [ \"coap://10.1.0.10:5683\" ]") { field in
             let list = field.list("a list of URIs such as coap://10.1.0.10:5683", self.upstream)
-            if case .sequence(let sequence) = field.node, sequence.isEmpty {
+            if field.isEmptyList {
                 field.mistake("\(field.path) is empty; name the bootstrap server, such as coap://10.1.0.10:5683")
             }
             return list

@@ -1,5 +1,5 @@
 internal import Foundation
-package import Gateway
+internal import Gateway
 internal import Yams
 
 /// Reads the configuration file: every mistake with its line and column, all of them at once.
