@@ -34,8 +34,8 @@ extension ServerURI {
     package init(utf8 bytes: [UInt8]) throws(ParseError) {
         guard !bytes.isEmpty else { throw .empty }
         guard bytes.count <= Self.maximumLength else { throw .tooLong }
-        for (index, byte) in bytes.enumerated() where !URIBytes.isAllowed(byte) {
-            throw .forbiddenByte(byte, at: index)
+        if let index = bytes.firstIndex(where: { !URIBytes.isAllowed($0) }) {
+            throw .forbiddenByte(bytes[index], at: index)
         }
         guard !bytes.contains(UInt8(ascii: "#")) else { throw .fragment }
 
@@ -177,8 +177,16 @@ extension ServerURI.ParseError: CustomStringConvertible {
 
 /// The classes of bytes that a URI is made of (RFC 3986, section 2).
 private enum URIBytes {
+    /// Letters, digits, unreserved and reserved bytes, and `%`.
     static func isAllowed(_ byte: UInt8) -> Bool {
-        byte > 0x20 && byte < 0x7F && !"\"<>\\^`{|}".utf8.contains(byte)
+        switch byte {
+        case 0x21...0x7E:
+            switch UnicodeScalar(byte) {
+            case "\"", "<", ">", "\\", "^", "`", "{", "|", "}": false
+            default: true
+            }
+        default: false
+        }
     }
 
     static func isLetter(_ byte: UInt8) -> Bool {
@@ -189,14 +197,32 @@ private enum URIBytes {
     static func isDigit(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9") }
 
     static func isSchemeByte(_ byte: UInt8) -> Bool {
-        Self.isLetter(byte) || Self.isDigit(byte) || "+-.".utf8.contains(byte)
+        switch UnicodeScalar(byte) {
+        case "+", "-", ".": true
+        default: Self.isLetter(byte) || Self.isDigit(byte)
+        }
+    }
+
+    static func isLabelByte(_ byte: UInt8) -> Bool {
+        switch UnicodeScalar(byte) {
+        case "-", "_": true
+        default: Self.isLetter(byte) || Self.isDigit(byte)
+        }
     }
 
     static func isUnreserved(_ byte: UInt8) -> Bool {
-        Self.isLetter(byte) || Self.isDigit(byte) || "-._~".utf8.contains(byte)
+        switch UnicodeScalar(byte) {
+        case "-", ".", "_", "~": true
+        default: Self.isLetter(byte) || Self.isDigit(byte)
+        }
     }
 
-    static func isSubDelimiter(_ byte: UInt8) -> Bool { "!$&'()*+,;=".utf8.contains(byte) }
+    static func isSubDelimiter(_ byte: UInt8) -> Bool {
+        switch UnicodeScalar(byte) {
+        case "!", "$", "&", "'", "(", ")", "*", "+", ",", ";", "=": true
+        default: false
+        }
+    }
 
     /// Labels of letters, digits, `-` and `_`. A last label that is a number makes it an IPv4 address, which must then
     /// have its four decimal parts: `192.0.2` or `0x7f.1` mean different hosts to different readers.
@@ -207,7 +233,7 @@ private enum URIBytes {
         if isRooted { labels.removeLast() }
         let areValid = labels.allSatisfy { label in
             !label.isEmpty && label.count <= 63
-                && label.allSatisfy { Self.isLetter($0) || Self.isDigit($0) || "-_".utf8.contains($0) }
+                && label.allSatisfy(Self.isLabelByte)
         }
         guard areValid, let last = labels.last else { return false }
         let isHexadecimal = last.starts(with: "0x".utf8) || last.starts(with: "0X".utf8)

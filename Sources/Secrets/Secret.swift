@@ -48,9 +48,11 @@ package struct Secret: Sendable {
     /// `count` bytes from the operating system's generator.
     package static func random(count: Int) -> Secret {
         var generator = SystemRandomNumberGenerator()
-        return Secret(storage: Storage(count: count) { target in
-            for index in target.indices { target[index] = UInt8.random(in: .min ... .max, using: &generator) }
-        })
+        return Secret(
+            storage: Storage(count: count) { target in
+                for index in target.indices { target[index] = UInt8.random(in: .min ... .max, using: &generator) }
+            }
+        )
     }
 
     private init(storage: Storage) { self.storage = storage }

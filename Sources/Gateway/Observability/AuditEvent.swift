@@ -25,6 +25,8 @@ package struct AuditEvent: Sendable, Equatable {
         case gatewayStopped = "gateway.stopped"
         /// A torn last line was cut when the journal was opened.
         case journalRecovered = "journal.recovered"
+        /// Records that came while the disk took none were given up; `detail` counts them.
+        case journalLost = "journal.lost"
     }
 
     /// A value of `detail`. Texts may come from the network: the journal escapes them.

@@ -1,4 +1,5 @@
 package import Gateway
+package import Records
 
 /// The whole configuration file after it was read and checked: what the data path runs with, and what only the command
 /// needs. All paths are absolute.

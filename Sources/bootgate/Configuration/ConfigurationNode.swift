@@ -32,7 +32,8 @@ struct ConfigurationNode {
 
     /// A value that is shown in a message: short, and without anything that would upset a terminal.
     static func shown(_ text: String) -> String {
-        let clean = String(String.UnicodeScalarView(text.unicodeScalars.prefix(61).map { $0.properties.isPrintable ? $0 : "?" }))
+        let clean = String(
+            String.UnicodeScalarView(text.unicodeScalars.prefix(61).map { $0.properties.isPrintable ? $0 : "?" }))
         return clean.unicodeScalars.count > 60 ? "\(clean.unicodeScalars.prefix(60))…" : clean
     }
 

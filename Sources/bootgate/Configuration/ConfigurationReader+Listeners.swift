@@ -13,9 +13,12 @@ extension ConfigurationReader {
             return nil
         }
         for (index, entry) in list.enumerated() where entry.value.port != 0 {
-            let twin = list[..<index].first { $0.value.address == entry.value.address && $0.value.port == entry.value.port }
+            let twin = list[..<index].first {
+                $0.value.address == entry.value.address && $0.value.port == entry.value.port
+            }
             if let twin {
-                entry.node.mistake("\(entry.node.path) has the address and port of \(twin.node.path); give each its own")
+                entry.node.mistake(
+                    "\(entry.node.path) has the address and port of \(twin.node.path); give each its own")
             }
         }
         return list
@@ -72,7 +75,9 @@ extension ConfigurationReader {
             guard listener.security == .plain else { return listener }
             if let name = listener.server {
                 if !servers.contains(where: { $0.value.name == name }) {
-                    let nearest = NearestName.of(name, among: servers.map(\.value.name)).map { "; did you mean '\($0)'?" }
+                    let nearest = NearestName.of(name, among: servers.map(\.value.name)).map {
+                        "; did you mean '\($0)'?"
+                    }
                     entry.node.mistake(
                         "\(entry.node.path).server is '\(ConfigurationNode.shown(name))', which is no entry in servers\(nearest ?? "")"
                     )
@@ -125,7 +130,8 @@ struct ListenerAddress {
         guard !self.host.isEmpty, tail.isEmpty || tail.first == ":" else { return nil }
         let digits = tail.dropFirst()
         if tail.isEmpty {
-            self.port = self.security == .dtls ? ServerURI.Scheme.coaps.listenerPort : ServerURI.Scheme.coap.listenerPort
+            self.port =
+                self.security == .dtls ? ServerURI.Scheme.coaps.listenerPort : ServerURI.Scheme.coap.listenerPort
         } else {
             guard (1...5).contains(digits.utf8.count), digits.utf8.allSatisfy({ (48...57).contains($0) }),
                 let port = UInt16(digits)

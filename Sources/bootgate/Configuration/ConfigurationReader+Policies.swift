@@ -6,20 +6,22 @@ extension ConfigurationReader {
     func credentials(_ node: ConfigurationNode) -> GatewayConfiguration.CredentialPolicy? {
         guard let fields = node.mapping() else { return nil }
         var policy = GatewayConfiguration.CredentialPolicy()
-        policy.keyBytes = fields.read("key-bytes") { field in
-            let bytes = field.integer(16...64)
-            if let bytes, bytes > 16 {
-                field.warning("\(field.path) is \(bytes); small clients hold keys of at most 16 bytes")
-            }
-            return bytes
-        } ?? policy.keyBytes
-        policy.identityLength = fields.read("identity-length") { field in
-            let length = field.integer(16...128)
-            if let length, length > 29 {
-                field.warning("\(field.path) is \(length); small clients hold identities of at most 29 characters")
-            }
-            return length
-        } ?? policy.identityLength
+        policy.keyBytes =
+            fields.read("key-bytes") { field in
+                let bytes = field.integer(16...64)
+                if let bytes, bytes > 16 {
+                    field.warning("\(field.path) is \(bytes); small clients hold keys of at most 16 bytes")
+                }
+                return bytes
+            } ?? policy.keyBytes
+        policy.identityLength =
+            fields.read("identity-length") { field in
+                let length = field.integer(16...128)
+                if let length, length > 29 {
+                    field.warning("\(field.path) is \(length); small clients hold identities of at most 29 characters")
+                }
+                return length
+            } ?? policy.identityLength
         let minute = Duration.seconds(60)
         policy.useWithin = fields.read("use-within") { $0.duration(atLeast: minute) } ?? policy.useWithin
         policy.overlap = fields.read("overlap") { $0.duration(atLeast: minute) } ?? policy.overlap
@@ -42,14 +44,16 @@ extension ConfigurationReader {
     private func suites(_ node: ConfigurationNode) -> [CipherSuite]? {
         let names = SuiteNames.all.map(\.name)
         var seen: [CipherSuite] = []
-        let suites = node.list("a list of cipher suites such as [ TLS_PSK_WITH_AES_128_CCM_8 ]") { entry -> CipherSuite? in
+        let suites = node.list("a list of cipher suites such as [ TLS_PSK_WITH_AES_128_CCM_8 ]") {
+            entry -> CipherSuite? in
             guard let name = entry.name(among: names), let suite = SuiteNames.suite(name) else { return nil }
             if seen.contains(suite) { entry.mistake("\(entry.path) is in the list already; keep one of them") }
             seen.append(suite)
             return suite
         }
         if node.isEmptyList {
-            node.mistake("\(node.path) is empty; write at least TLS_PSK_WITH_AES_128_CCM_8, which every LwM2M device has")
+            node.mistake(
+                "\(node.path) is empty; write at least TLS_PSK_WITH_AES_128_CCM_8, which every LwM2M device has")
         } else if let suites, !suites.isEmpty, !suites.contains(.pskAES128CCM8) {
             node.warning("\(node.path) lacks TLS_PSK_WITH_AES_128_CCM_8; many devices have no other suite")
         }
@@ -57,7 +61,8 @@ extension ConfigurationReader {
     }
 
     /// `coap`: for both legs, then for one of them.
-    func transmission(_ node: ConfigurationNode) -> (device: TransmissionParameters, upstream: TransmissionParameters)? {
+    func transmission(_ node: ConfigurationNode) -> (device: TransmissionParameters, upstream: TransmissionParameters)?
+    {
         guard let fields = node.mapping() else { return nil }
         let common = self.parameters(fields, TransmissionParameters())
         func leg(_ key: String) -> TransmissionParameters {
@@ -99,22 +104,26 @@ extension ConfigurationReader {
         var policy = GatewayConfiguration.PoolPolicy()
         policy.minimumIdle = fields.read("min-idle") { $0.integer(0...10_000) } ?? policy.minimumIdle
         policy.wait = fields.read("wait") { $0.duration() } ?? policy.wait
-        policy.quarantine = fields.read("quarantine") { field in
-            field.duration(
-                atLeast: .seconds(247),
-                because: "the time for which a server may still send what was meant for the device before"
-            )
-        } ?? policy.quarantine
-        policy.from = fields.read("from") { field in
-            var seen: [IPAddress] = []
-            return field.list("a list of IP addresses") { entry -> IPAddress? in
-                guard let address = entry.address() else { return nil }
-                if seen.contains(address) { entry.mistake("\(entry.path) is in the list already; keep one of them") }
-                if address.isUnspecified { entry.mistake("\(entry.path) is no address of this machine; name one") }
-                seen.append(address)
-                return address
-            }
-        } ?? policy.from
+        policy.quarantine =
+            fields.read("quarantine") { field in
+                field.duration(
+                    atLeast: .seconds(247),
+                    because: "the time for which a server may still send what was meant for the device before"
+                )
+            } ?? policy.quarantine
+        policy.from =
+            fields.read("from") { field in
+                var seen: [IPAddress] = []
+                return field.list("a list of IP addresses") { entry -> IPAddress? in
+                    guard let address = entry.address() else { return nil }
+                    if seen.contains(address) {
+                        entry.mistake("\(entry.path) is in the list already; keep one of them")
+                    }
+                    if address.isUnspecified { entry.mistake("\(entry.path) is no address of this machine; name one") }
+                    seen.append(address)
+                    return address
+                }
+            } ?? policy.from
         fields.finish()
         return policy
     }

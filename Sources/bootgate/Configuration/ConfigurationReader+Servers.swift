@@ -51,7 +51,9 @@ extension ConfigurationReader {
 
     /// `{ secure: coaps://…, plain: coap://… }`, at least one of the two.
     private func deviceURIs(_ node: ConfigurationNode) -> GatewayConfiguration.DeviceURIs? {
-        guard let fields = node.mapping("{ secure: \"coaps://HOST:PORT\", plain: \"coap://HOST:PORT\" }") else { return nil }
+        guard let fields = node.mapping("{ secure: \"coaps://HOST:PORT\", plain: \"coap://HOST:PORT\" }") else {
+            return nil
+        }
         let secureNode = fields.node("secure")
         let plainNode = fields.node("plain")
         fields.finish()
@@ -87,14 +89,17 @@ extension ConfigurationReader {
         var rules: [Placed<GatewayConfiguration.ServerRule>] = []
         for (name, key, value) in entries.names {
             guard !name.isEmpty, name.utf8.count <= 64, name.utf8.allSatisfy(Self.isNameByte) else {
-                key.mistake("the name '\(ConfigurationNode.shown(name))' is not made of letters, digits, '.', '_' and '-'")
+                key.mistake(
+                    "the name '\(ConfigurationNode.shown(name))' is not made of letters, digits, '.', '_' and '-'")
                 continue
             }
             guard let rule = self.server(name, value) else { continue }
             let twin = rules.first {
                 $0.value.matchURI == rule.matchURI && $0.value.matchShortServerID == rule.matchShortServerID
             }
-            if let twin { key.mistake("servers.\(name) matches the same accounts as servers.\(twin.value.name); keep one") }
+            if let twin {
+                key.mistake("servers.\(name) matches the same accounts as servers.\(twin.value.name); keep one")
+            }
             rules.append(Placed(value: rule, node: key))
         }
         return rules
@@ -111,7 +116,8 @@ extension ConfigurationReader {
 
     private func server(_ name: String, _ node: ConfigurationNode) -> GatewayConfiguration.ServerRule? {
         guard let fields = node.mapping("match, device and relay") else { return nil }
-        let match = fields.require("match", "write { uri: \"coap://10.1.0.20:5683\" } or { ssid: 1111 }, or both", self.match)
+        let match = fields.require(
+            "match", "write { uri: \"coap://10.1.0.20:5683\" } or { ssid: 1111 }, or both", self.match)
         let device = fields.require(
             "device",
             "write what devices get, such as { secure: \"coaps://edge.example.net:5684\" }",
@@ -138,7 +144,8 @@ extension ConfigurationReader {
         let ssidNode = fields.node("ssid")
         fields.finish()
         guard uriNode != nil || ssidNode != nil else {
-            node.mistake("\(node.path) has neither uri nor ssid; write at least one of them, as the bootstrap server does")
+            node.mistake(
+                "\(node.path) has neither uri nor ssid; write at least one of them, as the bootstrap server does")
             return nil
         }
         let uri = uriNode.flatMap { $0.uri([.coap, .coaps], example: "coap://10.1.0.20:5683") }
@@ -160,7 +167,8 @@ extension ConfigurationReader {
     func unmatched(_ node: ConfigurationNode) -> GatewayConfiguration.Unmatched? {
         guard let name = node.name(among: ["refuse", "keep"]) else { return nil }
         if name == "keep" {
-            node.warning("unmatched: keep passes accounts of unknown servers on as they are written, plain ones included")
+            node.warning(
+                "unmatched: keep passes accounts of unknown servers on as they are written, plain ones included")
         }
         return .init(rawValue: name)
     }

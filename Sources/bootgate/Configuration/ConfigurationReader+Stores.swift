@@ -1,4 +1,5 @@
 internal import Gateway
+internal import Records
 
 extension ConfigurationReader {
     /// `{ file: PATH }` or `{ env: NAME }`.
@@ -6,7 +7,8 @@ extension ConfigurationReader {
         let expected = "{ file: PATH } or { env: NAME }"
         guard node.isMapping else {
             // What stands here may be a secret: the message must not repeat it.
-            node.mistake("\(node.path): a secret is never in this file, which is read and copied by many; write \(expected)")
+            node.mistake(
+                "\(node.path): a secret is never in this file, which is read and copied by many; write \(expected)")
             return nil
         }
         guard let fields = node.mapping() else { return nil }
@@ -77,13 +79,15 @@ extension ConfigurationReader {
         fields.read("keep-devices") { field in
             if field.boolean() != nil { field.notThereYet(.auditKeepDevices) }
         }
-        audit.signingKey = fields.read("signing-key") { field in
-            let source = self.secret(field)
-            if case .file(let path)? = source, path.hasPrefix(state.hasSuffix("/") ? state : state + "/") {
-                field.mistake("\(field.path) lies inside state; who can rewrite the journal could sign it: put it elsewhere")
-            }
-            return source
-        } ?? audit.signingKey
+        audit.signingKey =
+            fields.read("signing-key") { field in
+                let source = self.secret(field)
+                if case .file(let path)? = source, path.hasPrefix(state.hasSuffix("/") ? state : state + "/") {
+                    field.mistake(
+                        "\(field.path) lies inside state; who can rewrite the journal could sign it: put it elsewhere")
+                }
+                return source
+            } ?? audit.signingKey
         fields.read("checkpoint") { field in
             guard let checkpoint = field.mapping("{ every: 10s, records: 10000 }") else { return }
             audit.checkpointEvery =
@@ -117,12 +121,14 @@ extension ConfigurationReader {
                 return
             }
             if !address.isLoopback {
-                field.mistake("\(field.path) is no loopback address; without TLS, tokens would cross the network in clear")
+                field.mistake(
+                    "\(field.path) is no loopback address; without TLS, tokens would cross the network in clear")
             }
         }
         fields.read("tokens") { field in
             _ = field.list("a list of { name, role, token }") { entry -> Void? in
-                guard let token = entry.mapping("{ name: NAME, role: viewer or operator, token: { file: PATH } }") else {
+                guard let token = entry.mapping("{ name: NAME, role: viewer or operator, token: { file: PATH } }")
+                else {
                     return nil
                 }
                 _ = token.require("name", "write who uses the token") { $0.text() }

@@ -65,7 +65,9 @@ package struct ConfigurationReader {
             return nil
         }
         guard let file = root.mapping() else { return nil }
-        if file.read("mode", { $0.name(among: ["enforce", "audit"]) }) == "audit" { file.node("mode")?.notThereYet(.auditMode) }
+        if file.read("mode", { $0.name(among: ["enforce", "audit"]) }) == "audit" {
+            file.node("mode")?.notThereYet(.auditMode)
+        }
 
         let listeners = file.require("listeners", "write a list such as [ \"coaps://[::]:5684\" ]", self.listeners)
         let bootstrap = file.require("bootstrap", "write its upstreams and account") { self.bootstrap($0) }

@@ -62,7 +62,8 @@ final class DiagnosticCollector {
     func visit(at position: FilePosition) -> Bool {
         self.nodesLeft -= 1
         if self.nodesLeft == 0 {
-            self.mistake(at: position, "the file stands for more than 20000 values; write fewer aliases or fewer entries")
+            self.mistake(
+                at: position, "the file stands for more than 20000 values; write fewer aliases or fewer entries")
         }
         return self.nodesLeft > 0
     }

@@ -24,7 +24,8 @@ final class MappingReader {
                 continue
             }
             guard values[name] == nil else {
-                keyNode.mistake("'\(ConfigurationNode.shown(name))' is given more than once in one mapping; keep one of them")
+                keyNode.mistake(
+                    "'\(ConfigurationNode.shown(name))' is given more than once in one mapping; keep one of them")
                 continue
             }
             keys.append(keyNode)

@@ -43,7 +43,9 @@ enum Nesting {
     /// files that no person writes. Blocks nest by indentation, so that the column of a line bounds their depth.
     static func tooDeep(in text: String) -> FilePosition? {
         var open = 0
-        for (number, line) in text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+        for (number, line) in text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+            .enumerated()
+        {
             let indentation = line.prefix { " -?:\t".utf8.contains($0) }.count
             if indentation > 2 * self.limit { return FilePosition(line: number + 1, column: 2 * self.limit) }
             for (column, byte) in line.enumerated() {

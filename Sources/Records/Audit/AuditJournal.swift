@@ -1,0 +1,331 @@
+internal import Foundation
+package import Gateway
+package import Logging
+internal import Synchronization
+
+/// The audit journal of a running gateway.
+///
+/// ``record(_:)`` puts events into a bounded queue and returns; one thread of the journal's own encodes, chains and writes
+/// them, and signs a checkpoint now and then. Nothing of the data path ever waits for the disk. While the disk takes
+/// nothing the thread tries again; what no longer fits into the queue is counted, and the count becomes a record of its
+/// own as soon as records can be written again.
+package final class AuditJournal: AuditSink {
+    /// What the journal has done and how it is.
+    package struct Statistics: Sendable, Equatable {
+        /// Records handed to the operating system, checkpoints not counted.
+        package var written: UInt64 = 0
+        /// Records that found the queue full.
+        package var lost: UInt64 = 0
+        /// Records in the queue.
+        package var waiting = 0
+        /// The last record that the disk has.
+        package var durableSeq: UInt64 = 0
+        /// Why writing fails at the moment; nil: it does not.
+        package var failure: String?
+
+        package init() {}
+    }
+
+    private struct Waiter {
+        var wantsCheckpoint: Bool
+        var continuation: CheckedContinuation<Void, any Error>
+    }
+
+    private struct State {
+        var queue: [AuditEvent] = []
+        var waiters: [Waiter] = []
+        /// Lost since the last record that says so.
+        var lost: UInt64 = 0
+        var isSignalled = false
+        var isClosing = false
+        var statistics = Statistics()
+    }
+
+    /// What is risky about where the signing key lies, for the log.
+    package let warnings: [String]
+    /// Outbox rows that the journal told of and that may still be in the outbox.
+    private let told: Mutex<Set<Int64>>
+
+    private let configuration: AuditConfiguration
+    private let logger: Logger
+    private let lock: StateLock
+    private let state = Mutex(State())
+    private let work = DispatchSemaphore(value: 0)
+    private let ended = DispatchSemaphore(value: 0)
+
+    /// Opens the journal for this process alone, cuts a torn last line, and starts the thread. A finding is the first
+    /// record of this run.
+    package init(_ configuration: AuditConfiguration, logger: Logger) throws(RecordsError) {
+        try makeDirectory(configuration.directory, mode: 0o750, purpose: "the audit folder")
+        self.lock = try StateLock(state: configuration.state)
+        let segments = JournalSegments(directory: configuration.directory)
+        let recovery = try JournalRecovery(segments)
+        let isNew = recovery.seq == 1
+        let (reading, _) = try configuration.signingKey.readOrCreateKey(
+            count: JournalKey.byteCount,
+            purpose: "audit signing key",
+            mayCreate: isNew,
+            loss: "\(configuration.directory) holds a journal that was signed with one"
+        )
+        let key = try JournalKey(reading.secret)
+        JournalTrust.publish(key, beside: configuration.signingKey)
+        let file = try JournalFile(
+            segments: segments,
+            node: configuration.node,
+            key: key,
+            segmentSize: configuration.segmentSize,
+            recovery: recovery
+        )
+        self.configuration = configuration
+        self.logger = logger
+        self.told = Mutex(recovery.outbox)
+        self.warnings = Self.warnings(configuration, reading)
+        if let event = Self.event(for: recovery, at: configuration.clock()) {
+            self.state.withLock { $0.queue.append(event) }
+            logger.warning(
+                "the audit journal was not closed cleanly; it goes on",
+                metadata: ["finding": "\(recovery.finding)"]
+            )
+        }
+        // Unsafe only to the compiler: the thread gets the one reference, and nothing here uses it afterwards.
+        nonisolated(unsafe) let handedOver = file
+        let thread = Thread { [self] in self.run(handedOver) }
+        thread.name = "audit-journal"
+        thread.start()
+        self.work.signal()
+    }
+
+    /// Takes events in order and returns at once. From any thread.
+    package func record(_ events: [AuditEvent]) {
+        let taken = self.enqueue(events)
+        guard taken < events.count else { return }
+        self.state.withLock { state in
+            state.lost &+= UInt64(events.count - taken)
+            state.statistics.lost &+= UInt64(events.count - taken)
+        }
+    }
+
+    /// Takes as many events as there is room for, and counts nothing as lost.
+    ///
+    /// - Returns: how many it took, from the first on.
+    func enqueue(_ events: [AuditEvent]) -> Int {
+        let limit = self.configuration.queueLimit
+        let (taken, wakes) = self.state.withLock { state in
+            let taken = min(events.count, max(0, limit - state.queue.count))
+            state.queue.append(contentsOf: events.prefix(taken))
+            defer { state.isSignalled = true }
+            return (taken, !state.isSignalled)
+        }
+        if wakes { self.work.signal() }
+        return taken
+    }
+
+    /// Returns when everything that was recorded before is on disk with a signed checkpoint behind it. Throws when the
+    /// disk does not take it; it is tried again all the same.
+    package func flush() async throws { try await self.wait(wantsCheckpoint: true) }
+
+    /// Returns when everything that was recorded before is on disk. Calls that come together share one flush.
+    package func synchronize() async throws { try await self.wait(wantsCheckpoint: false) }
+
+    package var statistics: Statistics {
+        self.state.withLock { state in
+            var statistics = state.statistics
+            statistics.waiting = state.queue.count
+            return statistics
+        }
+    }
+
+    /// Writes what waits, signs a last checkpoint and ends the thread. Blocks for as long as that takes, but not for a
+    /// disk that takes nothing. Safe to call twice.
+    package func close() {
+        let wasClosing = self.state.withLock { state in
+            defer { state.isClosing = true }
+            return state.isClosing
+        }
+        guard !wasClosing else { return }
+        self.work.signal()
+        self.ended.wait()
+    }
+
+    // MARK: - What the outbox needs to know
+
+    func isTold(_ uid: Int64) -> Bool { self.told.withLock { $0.contains(uid) } }
+    func markTold(_ uids: [Int64]) { self.told.withLock { $0.formUnion(uids) } }
+    func forgetTold(_ uids: [Int64]) { self.told.withLock { $0.subtract(uids) } }
+
+    private func wait(wantsCheckpoint: Bool) async throws {
+        try await withCheckedThrowingContinuation { continuation in
+            let isClosing = self.state.withLock { state in
+                if !state.isClosing {
+                    state.waiters.append(Waiter(wantsCheckpoint: wantsCheckpoint, continuation: continuation))
+                }
+                return state.isClosing
+            }
+            if isClosing {
+                continuation.resume(throwing: Self.failure("it is closed", remedy: ""))
+            } else {
+                self.work.signal()
+            }
+        }
+    }
+
+    private static func failure(_ what: String, remedy: String) -> RecordsError {
+        RecordsError(.unavailable, source: .gateway, "the audit journal takes no records: \(what)", remedy: remedy)
+    }
+
+    private static func warnings(_ configuration: AuditConfiguration, _ reading: SecretSource.Reading) -> [String] {
+        var warnings = reading.warning.map { [$0] } ?? []
+        if case .file(let path) = configuration.signingKey, path.hasPrefix(configuration.state + "/") {
+            warnings.append(
+                "the audit signing key \(path) lies in the state folder: who can write the journal can also sign it"
+            )
+        }
+        return warnings
+    }
+
+    /// What the first record of this run tells of the end of the last one.
+    private static func event(for recovery: JournalRecovery, at time: Int64) -> AuditEvent? {
+        switch recovery.finding {
+        case .clean: nil
+        case .torn(let bytes):
+            AuditEvent(
+                .journalRecovered,
+                time: time,
+                detail: [
+                    .init("segment", .integer(Int64(recovery.segment))), .init("cut", .integer(bytes)),
+                ]
+            )
+        case .damaged(let segment, let offset):
+            AuditEvent(
+                .journalRecovered,
+                time: time,
+                detail: [
+                    .init("segment", .integer(Int64(segment))), .init("damaged-at", .integer(offset)),
+                ]
+            )
+        }
+    }
+
+    // MARK: - The thread
+
+    /// What one round of the thread has to do.
+    private struct Round {
+        var events: [AuditEvent] = []
+        var waiters: [Waiter] = []
+        var isClosing = false
+    }
+
+    private func run(_ file: JournalFile) {
+        var checkpointDue: DispatchTime?
+        while true {
+            self.waitForWork(until: checkpointDue)
+            var round = self.nextRound()
+            let isReached = self.work(on: &round, file, isDue: checkpointDue.map { $0 <= .now() } ?? false)
+            for waiter in round.waiters { waiter.continuation.resume() }
+            if round.isClosing || !isReached { break }
+            if file.unsigned == 0 {
+                checkpointDue = nil
+            } else if checkpointDue == nil {
+                checkpointDue = .now() + Self.interval(self.configuration.checkpointInterval)
+            }
+        }
+        self.ended.signal()
+    }
+
+    /// Sleeps until somebody calls or a checkpoint is due; then a little longer, so that many records share a write,
+    /// unless somebody waits for this one.
+    private func waitForWork(until deadline: DispatchTime?) {
+        if let deadline { _ = self.work.wait(timeout: deadline) } else { self.work.wait() }
+        let isUrgent = self.state.withLock { $0.isClosing || !$0.waiters.isEmpty }
+        if !isUrgent { _ = self.work.wait(timeout: .now() + Self.interval(self.configuration.window)) }
+    }
+
+    private func nextRound() -> Round {
+        let time = self.configuration.clock()
+        return self.state.withLock { state in
+            var round = Round(events: state.queue, waiters: state.waiters, isClosing: state.isClosing)
+            // A new array rather than an emptied one: the round keeps the old one.
+            state.queue = []
+            state.waiters = []
+            state.isSignalled = false
+            if state.lost > 0 {
+                round.events.append(
+                    AuditEvent(
+                        .journalLost,
+                        time: time,
+                        cause: .limit,
+                        detail: [.init("records", .integer(Int64(clamping: state.lost)))]
+                    )
+                )
+                state.lost = 0
+            }
+            return round
+        }
+    }
+
+    /// - Returns: false when the journal closes and the disk takes nothing.
+    private func work(on round: inout Round, _ file: JournalFile, isDue: Bool) -> Bool {
+        for event in round.events {
+            if file.isSegmentFull {
+                guard self.reach(.rotated, file, &round) else { return false }
+            } else if file.isFull {
+                guard self.reach(.written, file, &round) else { return false }
+            }
+            file.append(event)
+        }
+        let goal: JournalFile.Goal
+        if isDue || round.isClosing || file.unsigned >= self.configuration.checkpointRecords
+            || round.waiters.contains(where: \.wantsCheckpoint)
+        {
+            goal = .signed
+        } else {
+            goal = round.waiters.isEmpty ? .written : .synchronized
+        }
+        guard self.reach(goal, file, &round) else { return false }
+        let (count, seq) = (UInt64(round.events.count), file.lastSeq)
+        self.state.withLock { state in
+            state.statistics.written &+= count
+            if goal != .written { state.statistics.durableSeq = seq }
+        }
+        return true
+    }
+
+    /// Tries until it works. Nobody who waits is kept waiting by a disk that takes nothing.
+    private func reach(_ goal: JournalFile.Goal, _ file: JournalFile, _ round: inout Round) -> Bool {
+        while true {
+            do {
+                try file.reach(goal, at: self.configuration.clock())
+                let hadFailed = self.state.withLock { state in
+                    defer { state.statistics.failure = nil }
+                    return state.statistics.failure != nil
+                }
+                if hadFailed { self.logger.notice("the audit journal takes records again") }
+                return true
+            } catch {
+                let what =
+                    "cannot \(error.what) the audit journal in \(self.configuration.directory): \(errorText(error.code))"
+                let (waiters, isClosing, isNews) = self.state.withLock { state in
+                    let isNews = state.statistics.failure != what
+                    state.statistics.failure = what
+                    defer { state.waiters = [] }
+                    return (state.waiters, state.isClosing, isNews)
+                }
+                if isNews { self.logger.error("\(what); free some space or repair the disk, records wait meanwhile") }
+                let failure = Self.failure(what, remedy: "free some space or repair the disk")
+                for waiter in round.waiters + waiters { waiter.continuation.resume(throwing: failure) }
+                round.waiters = []
+                if isClosing {
+                    self.logger.critical("the gateway stops and audit records are lost", metadata: ["cause": "\(what)"])
+                    return false
+                }
+                _ = self.work.wait(timeout: .now() + Self.interval(self.configuration.retryInterval))
+            }
+        }
+    }
+
+    private static func interval(_ duration: Duration) -> DispatchTimeInterval {
+        let (seconds, attoseconds) = duration.components
+        let microseconds = min(seconds, 1_000_000) * 1_000_000 + attoseconds / 1_000_000_000_000
+        return .microseconds(Int(microseconds))
+    }
+}

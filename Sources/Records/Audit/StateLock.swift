@@ -1,0 +1,35 @@
+internal import Glibc
+
+/// Holds a state folder for one gateway: two that wrote the same journal would break its chain. The lock goes with the
+/// process, however it ends.
+final class StateLock: Sendable {
+    private let descriptor: Int32
+
+    init(state: String) throws(RecordsError) {
+        let path = state + "/gateway.lock"
+        let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            throw RecordsError(
+                .cannotWrite,
+                "cannot make \(path): \(errorText(errno))",
+                remedy: "give the state folder to the gateway's user"
+            )
+        }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            var holder = [UInt8](repeating: 0, count: 16)
+            let count = max(0, pread(descriptor, &holder, holder.count, 0))
+            let process = String(decoding: holder[..<count].filter { (0x30...0x39).contains($0) }, as: UTF8.self)
+            close(descriptor)
+            throw RecordsError(
+                .inUse,
+                "another gateway\(process.isEmpty ? "" : " (process \(process))") uses the state folder \(state)",
+                remedy: "stop it first, or give this one a state folder of its own"
+            )
+        }
+        let holder = Array("\(getpid())\n".utf8)
+        if ftruncate(descriptor, 0) == 0 { _ = pwrite(descriptor, holder, holder.count, 0) }
+        self.descriptor = descriptor
+    }
+
+    deinit { close(self.descriptor) }
+}

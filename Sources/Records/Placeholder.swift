@@ -1,1 +1,0 @@
-// The stores behind the gateway.

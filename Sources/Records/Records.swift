@@ -1,0 +1,166 @@
+internal import GRDB
+package import Gateway
+package import Logging
+package import Secrets
+
+/// The stores behind the gateway: SIM records and one-time credentials in two SQLite files of the state folder.
+///
+/// `serve` opens one for as long as it runs and hands it to the data path as ``RecordStore`` and ``CredentialStore``.
+/// Commands open one for one change, also while a gateway runs. Everything in it may be used from any thread; what is
+/// `async` never blocks the caller's executor, what is not belongs on a thread that may block.
+package final class Records: Sendable {
+    /// SIM records as people change them.
+    package let sims: SIMStore
+    /// Credentials as people see them.
+    package let credentials: CredentialLister
+    /// What is risky about where the keys lie, for the log.
+    package let warnings: [String]
+
+    let configuration: RecordsConfiguration
+    let outbox: Outbox
+    private let credentialTable: CredentialTable
+    private let lookup: Lookup
+    private let feed: ChangeFeed
+    private let commits: GroupCommit
+
+    /// Opens both stores, makes what is missing, and checks that the records key is the right one.
+    package init(_ configuration: RecordsConfiguration, logger: Logger) throws(RecordsError) {
+        try makeDirectory(configuration.state, mode: 0o750, purpose: "the state folder")
+        let simsFile = StoreFile(path: configuration.state + "/sims.db", busyTimeout: configuration.busyTimeout)
+        let credentialsFile = StoreFile(
+            path: configuration.state + "/credentials.db",
+            busyTimeout: configuration.busyTimeout
+        )
+        let (reading, _) = try configuration.key.readOrCreateKey(
+            count: RecordsKey.byteCount,
+            purpose: "records key",
+            mayCreate: !simsFile.exists && !credentialsFile.exists,
+            loss: "\(configuration.state) holds stores that were made with one"
+        )
+        let key = RecordsKey(reading.secret)
+        let simsPool = try simsFile.open(migrator: Schemas.sims, key: key)
+        let credentialsPool = try credentialsFile.open(migrator: Schemas.credentials, key: key)
+
+        self.configuration = configuration
+        self.warnings = reading.warning.map { [$0] } ?? []
+        self.sims = SIMStore(
+            file: simsFile,
+            pool: simsPool,
+            key: key,
+            rules: SIMRules(identity: configuration.identity, endpoint: configuration.endpoint),
+            clock: configuration.clock
+        )
+        self.credentials = CredentialLister(
+            file: credentialsFile,
+            pool: credentialsPool,
+            lifetimes: configuration.lifetimes,
+            clock: configuration.clock
+        )
+        self.outbox = Outbox(file: simsFile, pool: simsPool)
+        self.credentialTable = CredentialTable(key: key, lifetimes: configuration.lifetimes)
+        self.lookup = try Lookup(
+            sims: simsFile,
+            credentials: credentialsFile,
+            key: key,
+            lifetimes: configuration.lifetimes,
+            clock: configuration.clock,
+            logger: logger
+        )
+        self.feed = try ChangeFeed(file: simsFile, interval: configuration.changeInterval)
+        self.commits = GroupCommit(file: credentialsFile, pool: credentialsPool, window: configuration.commitWindow)
+    }
+
+    /// Writes what waits for a commit and closes the files. Blocks for the length of one commit. Safe to call twice;
+    /// whoever asks afterwards gets an error.
+    package func close() {
+        self.commits.close()
+        try? self.lookup.close()
+        try? self.feed.close()
+        try? self.credentials.pool.close()
+        try? self.sims.pool.close()
+    }
+}
+
+extension Records: RecordStore {
+    package func resolve(identities: [PSKIdentity]) async throws -> [IdentityResolution] {
+        try await self.lookup.resolve(identities: identities)
+    }
+
+    package func resolve(addresses: [IPAddress]) async throws -> [SIMRecord?] {
+        try await self.lookup.resolve(addresses: addresses)
+    }
+
+    package func record(iccid: String) async throws -> SIMRecord? { try await self.lookup.record(iccid: iccid) }
+
+    package func changes() -> AsyncStream<RecordChange> { self.feed.changes() }
+}
+
+extension Records: CredentialStore {
+    package func store(_ credentials: [OneTimeCredential]) async throws {
+        guard !credentials.isEmpty else { return }
+        let (table, clock) = (self.credentialTable, self.configuration.clock)
+        try await self.commits.write { db in
+            let now = clock()
+            for credential in credentials { try table.insert(credential, at: now, in: db) }
+        }
+    }
+
+    package func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] {
+        let (table, clock) = (self.credentialTable, self.configuration.clock)
+        return try await self.commits.write { db in try table.prove(identity, at: clock(), in: db) }
+    }
+
+    package func discard(_ identities: [PSKIdentity]) async throws {
+        guard !identities.isEmpty else { return }
+        let (table, clock) = (self.credentialTable, self.configuration.clock)
+        try await self.commits.write { db in try table.discard(identities, at: clock(), in: db) }
+    }
+}
+
+extension Records {
+    /// How long an ended credential is remembered, so that its device gets 4.03 rather than silence.
+    package static let remembrance: Duration = .seconds(90 * 86_400)
+
+    /// Writes down what the passage of time has ended and forgets what ended long ago. `serve` calls it every hour;
+    /// look-ups judge time by themselves, so nothing depends on when. Works in small commits.
+    package func sweep() async throws {
+        let (table, clock) = (self.credentialTable, self.configuration.clock)
+        let limit = 500
+        while true {
+            let done = try await self.commits.write { db in
+                let now = clock()
+                return try table.sweep(
+                    at: now,
+                    horizon: CredentialLife.threshold(Self.remembrance, now: now),
+                    limit: limit,
+                    in: db
+                )
+            }
+            if done.ended < limit && done.forgotten < limit { return }
+        }
+    }
+
+    /// How long a mark that was applied stays in force, for a bootstrap that was minting while the SIM was suspended.
+    static let revocationGrace: Duration = .seconds(600)
+
+    /// Ends the credentials of SIMs that were suspended, retired or removed, as the marks in `sims.db` say. Look-ups
+    /// respect a mark at once; this makes it last and tells what ended. Works through a part of the marks: to be called
+    /// until it finds no more.
+    ///
+    /// - Returns: the credentials that lived until now, and whether there are more marks.
+    package func applyRevocations() async throws -> (revoked: [OneTimeCredential], hasMore: Bool) {
+        let (table, clock) = (self.credentialTable, self.configuration.clock)
+        let limit = 500
+        let horizon = CredentialLife.threshold(Self.revocationGrace, now: clock())
+        let marks = try self.sims.pendingRevocations(horizon: horizon, limit: limit)
+        guard !marks.isEmpty else { return ([], false) }
+        let revoked = try await self.commits.write { db in
+            let now = clock()
+            return try marks.flatMap { mark in
+                try table.revoke(iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, in: db)
+            }
+        }
+        try self.sims.settleRevocations(marks, horizon: horizon)
+        return (revoked, marks.count == limit)
+    }
+}

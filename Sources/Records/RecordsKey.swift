@@ -1,0 +1,77 @@
+internal import Crypto
+internal import Foundation
+internal import GRDB
+internal import Glibc
+package import Secrets
+
+/// The key that encrypts keys at rest: ChaCha20-Poly1305, a random nonce per value, and the row that the value belongs
+/// to as associated data, so that a sealed key cannot be moved to another row.
+///
+/// A value may be used on any thread.
+struct RecordsKey: Sendable {
+    /// Bytes of a records key.
+    static let byteCount = 32
+
+    /// What a sealed value belongs to.
+    enum Row {
+        case sim(iccid: String)
+        case credential(PSKIdentity)
+        /// The value that tells a right records key from a wrong one.
+        case check
+
+        var associatedData: Data {
+            switch self {
+            case .sim(let iccid): Data("bootgate.sim\0\(iccid)".utf8)
+            case .credential(let identity): Data("bootgate.credential\0".utf8) + identity.bytes
+            case .check: Data("bootgate.check".utf8)
+            }
+        }
+    }
+
+    private let key: SymmetricKey
+
+    init(_ secret: Secret) { self.key = secret.withUnsafeBytes { SymmetricKey(data: $0) } }
+
+    /// Nonce, ciphertext and tag in one.
+    func seal(_ secret: Secret, for row: Row) throws -> Data {
+        try secret.withUnsafeBytes { bytes in
+            try ChaChaPoly.seal(bytes, using: self.key, authenticating: row.associatedData).combined
+        }
+    }
+
+    /// Nil when the value was sealed with another key or for another row, or was changed.
+    func open(_ sealed: Data, for row: Row) -> Secret? {
+        guard let box = try? ChaChaPoly.SealedBox(combined: sealed),
+            var plain = try? ChaChaPoly.open(box, using: self.key, authenticating: row.associatedData)
+        else { return nil }
+        return plain.withUnsafeMutableBytes { bytes in
+            defer { if let base = bytes.baseAddress { explicit_bzero(base, bytes.count) } }
+            return Secret(copying: UnsafeRawBufferPointer(bytes))
+        }
+    }
+
+    /// Compares with the check value of the store, or leaves one in a new store. Called at open, inside a write.
+    func check(in db: Database, file: String) throws {
+        let name = "records-key-check"
+        if let sealed = try Data.fetchOne(db, sql: "SELECT value FROM meta WHERE name = ?", arguments: [name]) {
+            guard self.open(sealed, for: .check) != nil else {
+                throw RecordsError(
+                    .wrongKey,
+                    "the records key is not the one that \(file) was made with",
+                    remedy: "restore the right key file; without it the keys in \(file) cannot be read"
+                )
+            }
+        } else {
+            let sealed = try self.seal(Secret("bootgate".utf8), for: .check)
+            try db.execute(sql: "INSERT INTO meta (name, value) VALUES (?, ?)", arguments: [name, sealed])
+        }
+    }
+}
+
+extension Secret {
+    /// The first 8 hexadecimal digits of the SHA-256 of the bytes: how keys are named in the audit journal and in
+    /// tables, because a key itself is never shown.
+    package var fingerprint: String {
+        self.withUnsafeBytes { bytes in hexadecimalText(SHA256.hash(data: bytes).prefix(4)) }
+    }
+}

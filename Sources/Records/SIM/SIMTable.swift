@@ -1,0 +1,145 @@
+internal import Foundation
+internal import GRDB
+internal import Gateway
+internal import Secrets
+
+/// SIM records as rows of `sims` and `addresses`: the only place that knows the columns.
+struct SIMTable {
+    let key: RecordsKey
+
+    /// In the order in which ``record(from:sealedKey:)`` reads them; the sealed key is the first.
+    static let columns = """
+        sealed_key, iccid, imsi, imei, msisdn, device_id, endpoint, endpoint_policy, identity, addresses, status, \
+        profile, sim_group, note
+        """
+
+    func insert(_ record: SIMRecord, in db: Database) throws {
+        let statement = try db.cachedStatement(
+            sql: """
+                INSERT INTO sims (sealed_key, imsi, imei, msisdn, device_id, endpoint, endpoint_policy, identity, \
+                addresses, status, profile, sim_group, note, iccid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """
+        )
+        try statement.execute(arguments: try self.arguments(for: record))
+        try self.insertAddresses(of: record, in: db)
+    }
+
+    /// `existing` is what is in the table now.
+    func update(_ record: SIMRecord, existing: SIMRecord, in db: Database) throws {
+        let statement = try db.cachedStatement(
+            sql: """
+                UPDATE sims SET sealed_key = ?, imsi = ?, imei = ?, msisdn = ?, device_id = ?, endpoint = ?, \
+                endpoint_policy = ?, identity = ?, addresses = ?, status = ?, profile = ?, sim_group = ?, note = ? \
+                WHERE iccid = ?
+                """
+        )
+        try statement.execute(arguments: try self.arguments(for: record))
+        if record.addresses != existing.addresses {
+            try self.removeAddresses(of: record.iccid, in: db)
+            try self.insertAddresses(of: record, in: db)
+        }
+    }
+
+    func remove(iccid: String, in db: Database) throws {
+        try self.removeAddresses(of: iccid, in: db)
+        try db.cachedStatement(sql: "DELETE FROM sims WHERE iccid = ?").execute(arguments: [iccid])
+    }
+
+    func record(iccid: String, in db: Database) throws -> SIMRecord? {
+        let statement = try db.cachedStatement(sql: "SELECT \(Self.columns) FROM sims WHERE iccid = ?")
+        return try withFirstRow(statement, [iccid]) { try self.record(from: $0) }
+    }
+
+    /// Who has this identity already.
+    func iccid(ofIdentity identity: PSKIdentity, in db: Database) throws -> String? {
+        try String.fetchOne(
+            try db.cachedStatement(sql: "SELECT iccid FROM sims WHERE identity = ?"),
+            arguments: [Data(identity.bytes)]
+        )
+    }
+
+    /// Who has exactly this prefix already.
+    func iccid(ofPrefix prefix: IPPrefix, in db: Database) throws -> String? {
+        try String.fetchOne(
+            try db.cachedStatement(sql: "SELECT iccid FROM addresses WHERE length = ? AND base = ?"),
+            arguments: [prefix.length, prefix.base.data]
+        )
+    }
+
+    /// Opens the sealed key of `row`, whose columns are ``columns``.
+    func record(from row: Row) throws -> SIMRecord {
+        let iccid: String = row[1]
+        var key: Secret?
+        if let sealed: Data = row[0] {
+            guard let opened = self.key.open(sealed, for: .sim(iccid: iccid)) else { throw Self.damaged(iccid) }
+            key = opened
+        }
+        return try Self.record(from: row, key: key)
+    }
+
+    static func record(from row: Row, key: Secret?) throws -> SIMRecord {
+        let iccid: String = row[1]
+        guard let endpointPolicy = SIMRecord.EndpointPolicy(rawValue: row[7]),
+            let identity = PSKIdentity(row[8] as Data),
+            let status = SIMRecord.Status(rawValue: row[10]),
+            let profile = SIMRecord.Profile(rawValue: row[11])
+        else { throw Self.damaged(iccid) }
+        var addresses: [IPPrefix] = []
+        if let text: String = row[9] {
+            addresses = text.split(separator: " ").compactMap { IPPrefix($0) }
+        }
+        return SIMRecord(
+            iccid: iccid,
+            imsi: row[2],
+            imei: row[3],
+            msisdn: row[4],
+            deviceID: row[5],
+            endpoint: row[6],
+            endpointPolicy: endpointPolicy,
+            identity: identity,
+            key: key,
+            addresses: addresses,
+            status: status,
+            profile: profile,
+            group: row[12],
+            note: row[13]
+        )
+    }
+
+    static func damaged(_ iccid: String) -> RecordsError {
+        RecordsError(
+            .damaged,
+            source: .gateway,
+            "the record of SIM \(iccid) cannot be read",
+            remedy: "write its key and other fields again with `bootgate sim set`"
+        )
+    }
+
+    private func arguments(for record: SIMRecord) throws -> StatementArguments {
+        let sealed = try record.key.map { try self.key.seal($0, for: .sim(iccid: record.iccid)) }
+        let addresses = record.addresses.isEmpty ? nil : record.addresses.map(\.description).joined(separator: " ")
+        return [
+            sealed, record.imsi, record.imei, record.msisdn, record.deviceID, record.endpoint,
+            record.endpointPolicy.rawValue, Data(record.identity.bytes), addresses, record.status.rawValue,
+            record.profile.rawValue, record.group, record.note, record.iccid,
+        ]
+    }
+
+    private func insertAddresses(of record: SIMRecord, in db: Database) throws {
+        for prefix in record.addresses {
+            try db.cachedStatement(sql: "INSERT INTO addresses (length, base, iccid) VALUES (?, ?, ?)")
+                .execute(arguments: [prefix.length, prefix.base.data, record.iccid])
+        }
+    }
+
+    private func removeAddresses(of iccid: String, in db: Database) throws {
+        try db.cachedStatement(sql: "DELETE FROM addresses WHERE iccid = ?").execute(arguments: [iccid])
+    }
+}
+
+extension IPAddress {
+    /// 16 bytes in network order, so that SQLite compares them as addresses.
+    var data: Data {
+        withUnsafeBytes(of: (self.high.bigEndian, self.low.bigEndian)) { Data($0) }
+    }
+}

@@ -1,0 +1,61 @@
+internal import Glibc
+
+/// What the operating system says about `code`.
+func errorText(_ code: Int32) -> String { String(cString: strerror(code)) }
+
+/// Two lower-case hexadecimal digits.
+func hexadecimalDigits(_ byte: UInt8) -> [UInt8] {
+    let digits: StaticString = "0123456789abcdef"
+    return digits.withUTF8Buffer { [$0[Int(byte >> 4)], $0[Int(byte & 15)]] }
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+func hexadecimalText(_ bytes: some Sequence<UInt8>) -> String {
+    String(decoding: bytes.flatMap { hexadecimalDigits($0) }, as: UTF8.self)
+}
+
+/// Makes a new name in the folder of `path` survive a power cut. Best effort: some file systems refuse it.
+func synchronizeDirectory(of path: String) {
+    let folder = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) } ?? "."
+    let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    fsync(descriptor)
+    close(descriptor)
+}
+
+/// Makes a folder, and the ones above it, unless they are there.
+func makeDirectory(_ path: String, mode: mode_t, purpose: String) throws(RecordsError) {
+    var position = path.startIndex
+    while position < path.endIndex {
+        position = path[path.index(after: position)...].firstIndex(of: "/") ?? path.endIndex
+        guard mkdir(String(path[..<position]), mode) == 0 || errno == EEXIST || position < path.endIndex else {
+            throw RecordsError(
+                .cannotWrite,
+                "cannot make \(purpose) \(path): \(errorText(errno))",
+                remedy: "make the folder and give it to the gateway's user"
+            )
+        }
+    }
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+        throw RecordsError(.cannotWrite, "\(purpose) \(path) is not a folder", remedy: "name a folder")
+    }
+}
+
+/// Wall clock, microseconds since 1970.
+package func wallClockMicroseconds() -> Int64 {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    return Int64(now.tv_sec) * 1_000_000 + Int64(now.tv_nsec) / 1_000
+}
+
+extension StringProtocol {
+    /// Without the ASCII white space at both ends.
+    func trimmingSpaces() -> String {
+        let isSpace: (Character) -> Bool = { $0 == " " || $0 == "\t" || $0 == "\n" || $0 == "\r" || $0 == "\r\n" }
+        guard let first = self.firstIndex(where: { !isSpace($0) }),
+            let last = self.lastIndex(where: { !isSpace($0) })
+        else { return "" }
+        return String(self[first...last])
+    }
+}

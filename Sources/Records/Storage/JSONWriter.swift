@@ -1,0 +1,148 @@
+internal import Gateway
+
+/// Writes JSON into one buffer that is used again and again.
+///
+/// Texts may come from the network, and the output may end on somebody's terminal, so every control character
+/// (C0, DEL, C1), line separator and mark of writing direction is escaped; a text of more than ``textLimit`` bytes is
+/// cut and ends in `…`.
+struct JSONWriter {
+    static let textLimit = 4096
+
+    var bytes: [UInt8] = []
+
+    init() {}
+
+    mutating func removeAll() { self.bytes.removeAll(keepingCapacity: true) }
+
+    mutating func raw(_ text: StaticString) {
+        text.withUTF8Buffer { self.bytes.append(contentsOf: $0) }
+    }
+
+    mutating func integer(_ value: some BinaryInteger) {
+        if value < 0 { self.bytes.append(UInt8(ascii: "-")) }
+        var rest = UInt64(value.magnitude)
+        if rest < 10 {
+            self.bytes.append(48 + UInt8(rest))
+            return
+        }
+        let start = self.bytes.count
+        while rest > 0 {
+            self.bytes.append(48 + UInt8(rest % 10))
+            rest /= 10
+        }
+        self.bytes[start...].reverse()
+    }
+
+    mutating func text(_ text: String) {
+        var text = text
+        self.bytes.append(UInt8(ascii: "\""))
+        text.withUTF8 { self.escaped(Self.limited($0)) }
+        self.bytes.append(UInt8(ascii: "\""))
+    }
+
+    mutating func value(_ value: AuditEvent.Value) {
+        switch value {
+        case .text(let text): self.text(text)
+        case .integer(let number): self.integer(number)
+        case .boolean(let flag): if flag { self.raw("true") } else { self.raw("false") }
+        case .list(let values):
+            self.raw("[")
+            for (index, value) in values.enumerated() {
+                if index > 0 { self.raw(",") }
+                self.value(value)
+            }
+            self.raw("]")
+        case .object(let fields): self.object(fields)
+        }
+    }
+
+    mutating func object(_ fields: [AuditEvent.Field]) {
+        self.raw("{")
+        for (index, field) in fields.enumerated() {
+            if index > 0 { self.raw(",") }
+            self.text(field.key)
+            self.raw(":")
+            self.value(field.value)
+        }
+        self.raw("}")
+    }
+
+    /// Lower-case hexadecimal digits.
+    mutating func hexadecimal(_ bytes: some Sequence<UInt8>) {
+        for byte in bytes {
+            self.bytes.append(Self.digit(byte >> 4))
+            self.bytes.append(Self.digit(byte & 15))
+        }
+    }
+
+    /// `value` with leading zeros, as dates need it.
+    mutating func padded(_ value: Int, width: Int) {
+        let start = self.bytes.count
+        var rest = value
+        for _ in 0..<width {
+            self.bytes.append(48 + UInt8(rest % 10))
+            rest /= 10
+        }
+        self.bytes[start...].reverse()
+    }
+
+    private static func digit(_ nibble: UInt8) -> UInt8 { nibble < 10 ? 48 + nibble : 87 + nibble }
+
+    /// The start of `text` that fits, cut between characters.
+    private static func limited(_ text: UnsafeBufferPointer<UInt8>) -> (UnsafeBufferPointer<UInt8>, isCut: Bool) {
+        guard text.count > Self.textLimit else { return (text, false) }
+        var end = Self.textLimit
+        while end > 0, text[end] & 0xC0 == 0x80 { end -= 1 }
+        return (UnsafeBufferPointer(rebasing: text[..<end]), true)
+    }
+
+    private mutating func escaped(_ text: (UnsafeBufferPointer<UInt8>, isCut: Bool)) {
+        let bytes = text.0
+        var start = 0
+        var index = 0
+        while index < bytes.count {
+            let byte = bytes[index]
+            if byte >= 0x20 && byte < 0x7F && byte != 0x22 && byte != 0x5C {
+                index += 1
+                continue
+            }
+            let (scalar, length) = Self.scalarToEscape(bytes, at: index)
+            if let scalar {
+                self.bytes.append(contentsOf: bytes[start..<index])
+                self.escape(scalar)
+                start = index + length
+            }
+            index += length
+        }
+        self.bytes.append(contentsOf: bytes[start...])
+        if text.isCut { self.raw("…") }
+    }
+
+    /// The scalar at `index` if it must not stand as it is, and how many bytes to go on.
+    private static func scalarToEscape(_ bytes: UnsafeBufferPointer<UInt8>, at index: Int) -> (UInt16?, Int) {
+        let byte = bytes[index]
+        if byte < 0x80 { return (UInt16(byte), 1) }
+        guard index + 1 < bytes.count else { return (nil, 1) }
+        let second = bytes[index + 1]
+        if byte == 0xC2 { return (second < 0xA0 ? UInt16(second) : nil, 2) }
+        guard byte == 0xE2, index + 2 < bytes.count, second == 0x80 || second == 0x81 else { return (nil, 1) }
+        let scalar = 0x2000 + UInt16(second & 0x3F) << 6 + UInt16(bytes[index + 2] & 0x3F)
+        switch scalar {
+        case 0x200E...0x200F, 0x2028...0x202E, 0x2066...0x2069: return (scalar, 3)
+        default: return (nil, 3)
+        }
+    }
+
+    private mutating func escape(_ scalar: UInt16) {
+        self.bytes.append(UInt8(ascii: "\\"))
+        switch scalar {
+        case 0x22, 0x5C: self.bytes.append(UInt8(truncatingIfNeeded: scalar))
+        case 0x0A: self.bytes.append(UInt8(ascii: "n"))
+        case 0x0D: self.bytes.append(UInt8(ascii: "r"))
+        case 0x09: self.bytes.append(UInt8(ascii: "t"))
+        default:
+            self.bytes.append(UInt8(ascii: "u"))
+            self.hexadecimal([UInt8(scalar >> 8), UInt8(scalar & 0xFF)])
+        }
+    }
+}

@@ -1,0 +1,100 @@
+internal import GRDB
+
+/// The forms of the two files, oldest first. A form that was released is never edited: the next one is added.
+enum Schemas {
+    /// `sims.db`: written by people through commands and the admin interface.
+    static var sims: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("1") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
+
+                    CREATE TABLE sims (
+                        id INTEGER PRIMARY KEY,
+                        iccid TEXT NOT NULL UNIQUE,
+                        imsi TEXT, imei TEXT, msisdn TEXT, device_id TEXT,
+                        endpoint TEXT NOT NULL,
+                        endpoint_policy TEXT NOT NULL,
+                        identity BLOB NOT NULL UNIQUE,
+                        sealed_key BLOB,
+                        addresses TEXT,
+                        status TEXT NOT NULL,
+                        profile TEXT NOT NULL,
+                        sim_group TEXT,
+                        note TEXT
+                    );
+                    CREATE INDEX sims_by_group ON sims (sim_group, iccid) WHERE sim_group IS NOT NULL;
+                    CREATE INDEX sims_by_status ON sims (status, iccid) WHERE status <> 'active';
+
+                    -- The prefixes of `sims.addresses` once more, as look-ups by source address need them. An IPv4
+                    -- prefix is here in its mapped form, so `length` runs from 0 to 128.
+                    CREATE TABLE addresses (
+                        length INTEGER NOT NULL,
+                        base BLOB NOT NULL,
+                        iccid TEXT NOT NULL,
+                        PRIMARY KEY (length, base)
+                    ) WITHOUT ROWID;
+                    CREATE INDEX addresses_by_iccid ON addresses (iccid);
+
+                    -- What a running gateway has to look at again; no iccid: everything.
+                    CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, iccid TEXT);
+
+                    -- What the audit journal still has to be told. `uid` survives into the journal, where it shows
+                    -- after a crash that a row was told already.
+                    CREATE TABLE outbox (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        uid INTEGER NOT NULL,
+                        at INTEGER NOT NULL,
+                        event TEXT NOT NULL,
+                        iccid TEXT,
+                        detail TEXT NOT NULL
+                    );
+
+                    -- Credentials of this SIM that were minted up to `at` no longer count. Rows go some time after the
+                    -- gateway has written it down in the other file.
+                    CREATE TABLE revocations (
+                        iccid TEXT PRIMARY KEY NOT NULL,
+                        at INTEGER NOT NULL,
+                        applied INTEGER NOT NULL DEFAULT 0
+                    ) WITHOUT ROWID;
+                    """
+            )
+        }
+        return migrator
+    }
+
+    /// `credentials.db`: written by the data path.
+    static var credentials: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("1") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
+
+                    CREATE TABLE credentials (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        identity BLOB NOT NULL UNIQUE,
+                        sealed_key BLOB NOT NULL,
+                        fingerprint TEXT NOT NULL,
+                        iccid TEXT NOT NULL,
+                        endpoint TEXT NOT NULL,
+                        server TEXT NOT NULL,
+                        short_server_id INTEGER NOT NULL,
+                        state TEXT NOT NULL,
+                        minted_at INTEGER NOT NULL,
+                        proven_at INTEGER,
+                        succeeded_at INTEGER,
+                        ended_at INTEGER
+                    );
+                    CREATE INDEX credentials_by_sim ON credentials (iccid, server, id);
+                    CREATE INDEX credentials_pending ON credentials (minted_at) WHERE state = 'pending';
+                    CREATE INDEX credentials_succeeded ON credentials (succeeded_at)
+                        WHERE state = 'active' AND succeeded_at IS NOT NULL;
+                    CREATE INDEX credentials_ended ON credentials (ended_at) WHERE ended_at IS NOT NULL;
+                    """
+            )
+        }
+        return migrator
+    }
+}

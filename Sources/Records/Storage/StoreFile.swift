@@ -1,0 +1,143 @@
+internal import Foundation
+internal import GRDB
+internal import Gateway
+internal import Glibc
+
+/// One SQLite file of the state folder: how it is opened, brought to the newest form, and how its errors read.
+struct StoreFile: Sendable {
+    let path: String
+    let busyTimeout: Duration
+
+    /// The file's own name, for messages.
+    var name: String { self.path.split(separator: "/").last.map(String.init) ?? self.path }
+
+    /// Whether there is a store with something in it.
+    var exists: Bool {
+        var status = stat()
+        return stat(self.path, &status) == 0 && status.st_size > 0
+    }
+
+    /// Opens the file for writing, makes it if it does not exist (mode 0600), and migrates it.
+    ///
+    /// Every commit is on disk when it returns: WAL with `synchronous = FULL`.
+    func open(migrator: DatabaseMigrator, key: RecordsKey) throws(RecordsError) -> DatabasePool {
+        try self.create()
+        return try self.translating { () throws -> DatabasePool in
+            var configuration = self.configuration(label: "records.\(self.name)")
+            configuration.maximumReaderCount = 2
+            let pool = try DatabasePool(path: self.path, configuration: configuration)
+            guard try pool.read({ try !migrator.hasBeenSuperseded($0) }) else {
+                throw RecordsError(
+                    .newerSchema,
+                    "\(self.path) was written by a newer version of the program",
+                    remedy: "run that version, or restore the file from a backup that this one wrote"
+                )
+            }
+            try migrator.migrate(pool)
+            try pool.writeWithoutTransaction { db in
+                // The pool sets NORMAL, under which a power cut may take the last commits away.
+                try db.execute(sql: "PRAGMA synchronous = FULL")
+                try db.inTransaction(.immediate) {
+                    try key.check(in: db, file: self.name)
+                    return .commit
+                }
+            }
+            return pool
+        }
+    }
+
+    /// A connection of its own that only reads. `attached` is read beside it, under that schema name.
+    func reader(label: String, attaching attached: (file: StoreFile, schema: String)? = nil) throws(RecordsError)
+        -> DatabaseQueue
+    {
+        try self.translating { () throws -> DatabaseQueue in
+            var configuration = self.configuration(label: label)
+            configuration.readonly = true
+            if let attached {
+                configuration.prepareDatabase { db in
+                    try db.execute(
+                        sql: "ATTACH DATABASE ? AS \(attached.schema)",
+                        arguments: [attached.file.path]
+                    )
+                }
+            }
+            return try DatabaseQueue(path: self.path, configuration: configuration)
+        }
+    }
+
+    /// Runs `body` and says what its errors mean for this file.
+    func translating<T>(_ body: () throws -> T) throws(RecordsError) -> T {
+        do { return try body() } catch { throw self.explain(error) }
+    }
+
+    /// What `error` means for this file. Statement arguments are never part of it.
+    func explain(_ error: any Error) -> RecordsError {
+        if let error = error as? RecordsError { return error }
+        guard let error = error as? DatabaseError else {
+            return RecordsError(.internal, source: .gateway, "\(self.name): \(type(of: error))", remedy: "report this")
+        }
+        switch error.resultCode {
+        case .SQLITE_NOTADB, .SQLITE_CORRUPT:
+            return RecordsError(
+                .damaged,
+                "\(self.path) is damaged or not a database",
+                remedy: "restore it from a backup; `sqlite3 \(self.path) .recover` may save what is left"
+            )
+        case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM, .SQLITE_AUTH:
+            return RecordsError(
+                .cannotWrite,
+                "cannot open \(self.path) for writing",
+                remedy: "give the folder and the files in it to the gateway's user"
+            )
+        case .SQLITE_BUSY, .SQLITE_LOCKED:
+            return RecordsError(
+                .unavailable,
+                "another process is writing \(self.path)",
+                remedy: "try again when it has ended; an import can take a minute"
+            )
+        case .SQLITE_FULL:
+            return RecordsError(.unavailable, "no space left for \(self.path)", remedy: "free some space")
+        case .SQLITE_IOERR, .SQLITE_NOMEM:
+            return RecordsError(
+                .unavailable,
+                source: .gateway,
+                "reading or writing \(self.path) failed (\(error.extendedResultCode))",
+                remedy: "check the disk"
+            )
+        default:
+            return RecordsError(
+                .internal,
+                source: .gateway,
+                "\(self.name): \(error.message ?? "error") (\(error.extendedResultCode.rawValue))",
+                remedy: "report this"
+            )
+        }
+    }
+
+    private func configuration(label: String) -> Configuration {
+        var configuration = Configuration()
+        configuration.label = label
+        configuration.busyMode = .timeout(
+            Double(self.busyTimeout.components.seconds) + Double(self.busyTimeout.components.attoseconds) / 1e18
+        )
+        // Keys that lie sealed in the file must not lie open in its errors; the names of devices neither.
+        configuration.publicStatementArguments = false
+        // Page memory that held names is not handed to others as it was.
+        configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = FAST") }
+        return configuration
+    }
+
+    /// SQLite makes files with the mode of the process; a store is for its owner alone. The write-ahead log takes
+    /// after the file.
+    private func create() throws(RecordsError) {
+        let descriptor = Glibc.open(self.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            throw RecordsError(
+                .cannotWrite,
+                "cannot open \(self.path) for writing: \(errorText(errno))",
+                remedy: "give the folder and the files in it to the gateway's user"
+            )
+        }
+        close(descriptor)
+    }
+}
