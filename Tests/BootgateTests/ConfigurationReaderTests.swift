@@ -1,5 +1,9 @@
+import CoAP
 import DTLS
+import Foundation
 import Gateway
+import LwM2M
+import Records
 import Testing
 import bootgate
 
@@ -48,7 +52,10 @@ struct ConfigurationReaderTests {
         let gateway = configuration.gateway
         #expect(gateway.listeners.map(\.security) == [.dtls, .plain])
         #expect(gateway.listeners.map(\.port) == [5684, 5683])
-        #expect(gateway.bootstrap.upstreams.map(\.uri.description) == ["coap://10.1.0.10:5683", "coap://[2001:db8::1]:5700"])
+        #expect(
+            gateway.bootstrap.upstreams.map(\.uri.description) == [
+                "coap://10.1.0.10:5683", "coap://[2001:db8::1]:5700",
+            ])
         #expect(gateway.bootstrap.account.secure?.description == "coaps://edge.example.net:5684")
         #expect(gateway.servers.map(\.name) == ["meters"])
         #expect(gateway.servers.first?.matchShortServerID == 1111)
@@ -128,7 +135,18 @@ struct ConfigurationReaderTests {
         let addresses = (0..<30_000).map { "10.\($0 >> 16).\($0 >> 8 & 255).\($0 & 255)" }.joined(separator: ",")
         let said = complaints(minimalConfiguration + "pool: { from: [\(addresses)] }\n")
         #expect(said.count == 1)
-        #expect(said.first?.hasSuffix("the file stands for more than 20000 values; write fewer aliases or fewer entries") == true)
+        #expect(
+            said.first?.hasSuffix("the file stands for more than 20000 values; write fewer aliases or fewer entries")
+                == true)
+    }
+
+    @Test("The configuration in deploy/edge has neither mistake nor warning")
+    func deployment() throws {
+        let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("deploy/edge/bootgate.yaml")
+        let reading = ConfigurationReader.read(try String(contentsOf: file, encoding: .utf8), folder: "/etc/bootgate")
+        #expect(reading.diagnostics == [])
+        #expect(reading.configuration?.gateway.servers.map(\.name) == ["meters"])
     }
 
     @Test("Mutated files are read without a trap", arguments: 0..<40 as Range<UInt64>)
@@ -140,7 +158,8 @@ struct ConfigurationReaderTests {
             switch Int.random(in: 0..<3, using: &generator) {
             case 0: bytes[index] = UInt8.random(in: .min ... .max, using: &generator)
             case 1: bytes.remove(at: index)
-            default: bytes.insert(Array("{}[]:,&*!|>'\"%@`#- \n\t0".utf8).randomElement(using: &generator) ?? 0, at: index)
+            default:
+                bytes.insert(Array("{}[]:,&*!|>'\"%@`#- \n\t0".utf8).randomElement(using: &generator) ?? 0, at: index)
             }
         }
         let reading = ConfigurationReader.read(String(decoding: bytes, as: UTF8.self), folder: "/")
