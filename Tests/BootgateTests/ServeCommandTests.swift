@@ -92,7 +92,7 @@ struct ServeCommandTests {
         try #require(bound == 0)
         func message() -> String {
             var bytes = [UInt8](repeating: 0, count: 512)
-            let count = recv(descriptor, &bytes, bytes.count, Int32(MSG_DONTWAIT.rawValue))
+            let count = recv(descriptor, &bytes, bytes.count, Int32(MSG_DONTWAIT))
             return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
         }
         let (process, first) = try self.serve(in: place, environment: ["NOTIFY_SOCKET": path])
