@@ -228,7 +228,9 @@ package struct BootstrapSession: Sendable {
         if case .running(.some(let operation)) = attempt.step {
             actions.append(.answerUpstream(operation.request, CoAPResponse(.gatewayTimeout)))
         }
-        self.fail(cause, releasing: .parked, wallClock: wallClock, into: &actions)
+        // A device that leaves because an account of it was refused has not failed by itself.
+        let root = cause == .deviceUnreachable ? attempt.refusal ?? cause : cause
+        self.fail(root, releasing: .parked, wallClock: wallClock, into: &actions)
     }
 
     /// The time in which the next command of the server had to come is over: the device has given up as well (spec 1.7).
