@@ -107,6 +107,16 @@ struct ExitCodeTests {
         }
     }
 
+    @Test("73 for results that cannot be written")
+    func fullDisk() throws {
+        let place = try Workplace()
+        let full = try #require(FileHandle(forWritingAtPath: "/dev/full"))
+        let process = try place.process(["check", "--config", place.path("bootgate.yaml")], output: full)
+        try process.run()
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 73)
+    }
+
     @Test("Check leaves no trace: it makes neither key nor store")
     func checkMakesNothing() throws {
         let place = try Workplace()

@@ -7,7 +7,8 @@ struct ServeCommandTests {
     /// A gateway that runs; `first` is its first line on standard output.
     private func serve(
         in place: Workplace,
-        environment: [String: String] = [:]
+        environment: [String: String] = [:],
+        complaints: Pipe? = nil
     ) throws -> (process: Process, first: String) {
         let pipe = Pipe()
         let process = try place.process(
@@ -15,6 +16,7 @@ struct ServeCommandTests {
             environment: environment,
             output: pipe
         )
+        if let complaints { process.standardError = complaints }
         try process.run()
         var line = Data()
         while let byte = try pipe.fileHandleForReading.read(upToCount: 1), !byte.isEmpty, byte != Data("\n".utf8) {
@@ -101,6 +103,20 @@ struct ServeCommandTests {
         #expect(self.stop(process) == 0)
         #expect(message().hasPrefix("READY=1\n"))
         #expect(message() == "STOPPING=1")
+    }
+
+    @Test("It goes on when the reader of its log goes away")
+    func logReaderGone() throws {
+        let text = Workplace.configuration + "log: { level: trace }\n"
+        let place = try Workplace(configuration: text)
+        let log = Pipe()
+        let (process, first) = try self.serve(in: place, complaints: log)
+        try #require(first.hasPrefix("ready "))
+        try log.fileHandleForReading.close()
+        try log.fileHandleForWriting.close()
+        // Stopping writes to the log, and must come to its end all the same.
+        #expect(self.stop(process) == 0)
+        #expect(process.terminationReason == .exit)
     }
 
     @Test("69 when another gateway uses the same state")
