@@ -104,7 +104,9 @@ let package = Package(
             name: "RecordsTests",
             dependencies: ["Records", "Gateway", "Secrets", .product(name: "GRDB", package: "GRDB.swift")]
         ),
-        .testTarget(name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Secrets"]),
+        .testTarget(
+            name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP"]
+        ),
         // Starts the built programs; nothing of them is linked, because two variants of libcoap cannot share a process.
         .testTarget(name: "EndToEndTests", dependencies: [], resources: [.copy("Resources")]),
     ],

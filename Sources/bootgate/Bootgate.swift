@@ -18,4 +18,19 @@ struct Bootgate: AsyncParsableCommand {
             AuditCommand.self,
         ]
     )
+
+    /// Runs the command; what no part of it expected is an internal error with an exit code of its own.
+    static func main() async {
+        do {
+            var command = try Self.parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            guard Self.exitCode(for: error) == .failure else { Self.exit(withError: error) }
+            Self.exit(withError: fail(.internal, "internal error: \(error); report this with what led to it"))
+        }
+    }
 }

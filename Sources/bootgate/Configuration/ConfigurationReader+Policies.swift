@@ -42,11 +42,10 @@ extension ConfigurationReader {
     }
 
     private func suites(_ node: ConfigurationNode) -> [CipherSuite]? {
-        let names = SuiteNames.all.map(\.name)
         var seen: [CipherSuite] = []
         let suites = node.list("a list of cipher suites such as [ TLS_PSK_WITH_AES_128_CCM_8 ]") {
             entry -> CipherSuite? in
-            guard let name = entry.name(among: names), let suite = SuiteNames.suite(name) else { return nil }
+            guard let suite = self.suite(entry) else { return nil }
             if seen.contains(suite) { entry.mistake("\(entry.path) is in the list already; keep one of them") }
             seen.append(suite)
             return suite
@@ -58,6 +57,23 @@ extension ConfigurationReader {
             node.warning("\(node.path) lacks TLS_PSK_WITH_AES_128_CCM_8; many devices have no other suite")
         }
         return suites
+    }
+
+    /// One suite by its IANA name, or by the name that wolfSSL or OpenSSL gives it.
+    private func suite(_ node: ConfigurationNode) -> CipherSuite? {
+        let expected = "an IANA name such as TLS_PSK_WITH_AES_128_CCM_8"
+        guard let text = node.text(expected) else { return nil }
+        guard let suite = CipherSuite(text) else {
+            let nearest = NearestName.of(text, among: CipherSuite.allCases.map(\.name)).map {
+                "; did you mean '\($0)'?"
+            }
+            node.mistake(
+                "\(node.path) is '\(ConfigurationNode.shown(text))', which is no suite known here; expected \(expected)"
+                    + (nearest ?? "")
+            )
+            return nil
+        }
+        return suite
     }
 
     /// `coap`: for both legs, then for one of them.
@@ -113,14 +129,13 @@ extension ConfigurationReader {
             } ?? policy.quarantine
         policy.from =
             fields.read("from") { field in
-                var seen: [IPAddress] = []
+                var seen: Set<IPAddress> = []
                 return field.list("a list of IP addresses") { entry -> IPAddress? in
                     guard let address = entry.address() else { return nil }
-                    if seen.contains(address) {
+                    if !seen.insert(address).inserted {
                         entry.mistake("\(entry.path) is in the list already; keep one of them")
                     }
                     if address.isUnspecified { entry.mistake("\(entry.path) is no address of this machine; name one") }
-                    seen.append(address)
                     return address
                 }
             } ?? policy.from

@@ -63,6 +63,8 @@ extension ConfigurationReader {
         }
         let secure = secureNode.flatMap { self.deviceURI($0, .coaps, example: "coaps://edge.example.net:5684") }
         let plain = plainNode.flatMap { self.deviceURI($0, .coap, example: "coap://edge.example.net:5683") }
+        // A form that was complained of is not missing as well.
+        guard (secureNode == nil) == (secure == nil), (plainNode == nil) == (plain == nil) else { return nil }
         return .init(secure: secure, plain: plain)
     }
 

@@ -1,9 +1,36 @@
 internal import Foundation
+internal import Glibc
 
 /// Results go to standard output, everything else to standard error.
 enum Terminal {
-    static func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
-    static func complain(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+    /// A result. When it cannot be written, the command has not done its work and ends with 73.
+    static func say(_ line: String) {
+        guard !self.write(line + "\n", to: STDOUT_FILENO) else { return }
+        self.complain("bootgate: cannot write to standard output: \(String(cString: strerror(errno)))")
+        exit(ExitStatus.cannotWrite.rawValue)
+    }
+
+    /// Word to whoever may listen on standard output; nobody has to.
+    static func announce(_ line: String) { _ = self.write(line + "\n", to: STDOUT_FILENO) }
+
+    /// Everything that is no result. A reader that went away, or a full disk, must not end what runs.
+    static func complain(_ line: String) { _ = self.write(line + "\n", to: STDERR_FILENO) }
+
+    /// Writes all of `text`, with one call where the system allows, so that lines of two threads do not mix.
+    private static func write(_ text: String, to descriptor: Int32) -> Bool {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count > 0 {
+                bytes = bytes.dropFirst(count)
+            } else if count < 0, errno == EINTR {
+                continue
+            } else {
+                return false
+            }
+        }
+        return true
+    }
 
     /// Whether a person sees standard error: only then are there progress bars.
     static var isInteractive: Bool { isatty(STDERR_FILENO) == 1 }
@@ -11,7 +38,7 @@ enum Terminal {
     /// Replaces the line that standard error shows.
     static func progress(_ text: String) {
         guard self.isInteractive else { return }
-        FileHandle.standardError.write(Data("\r\u{1B}[K\(text)".utf8))
+        _ = self.write("\r\u{1B}[K\(text)", to: STDERR_FILENO)
     }
 
     /// Text from outside, fit for a terminal: control characters would move its cursor or worse.

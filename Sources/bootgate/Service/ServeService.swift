@@ -33,7 +33,7 @@ struct ServeService: Service {
             ready: { listeners in
                 let addresses = listeners.map { "\($0.security == .dtls ? "coaps" : "coap")://\($0.address)" }
                 self.note(.gatewayStarted, ["version": Bootgate.version])
-                Terminal.say("ready " + addresses.joined(separator: " "))
+                Terminal.announce("ready " + addresses.joined(separator: " "))
                 ServiceManager.notify("READY=1\nSTATUS=\(addresses.joined(separator: " "))")
             },
             until: {
