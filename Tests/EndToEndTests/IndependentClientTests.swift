@@ -7,17 +7,15 @@ struct IndependentClientTests {
     @Test("OpenSSL's s_client, with the suite that every device has")
     func openSSL() async throws {
         try await Self.run { stage, gateway, sim in
-            let request = Self.request(sim)
             let client = try stage.start(
                 "openssl s_client", "/usr/bin/openssl",
                 [
                     "s_client", "-dtls1_2", "-connect", "\(gateway.address):\(gateway.securePort)", "-psk", sim.key,
-                    "-psk_identity", sim.iccid, "-cipher", "PSK-AES128-CCM8:@SECLEVEL=0", "-nocommands",
-                ], input: request)
-            // What it prints of the session, and behind it the server's first messages, are no lines to wait for.
+                    "-psk_identity", sim.iccid, "-cipher", "PSK-AES128-CCM8:@SECLEVEL=0", "-quiet",
+                ], input: Self.request(sim))
+            let answer = await client.output.first(within: .seconds(20)) { $0.utf8.starts(with: Self.answer) }
+            #expect(answer != nil)
             try await gateway.record("bootstrap.forwarded", of: sim)
-            let suite = await client.output.first(within: .seconds(20)) { $0.contains("Cipher is PSK-AES128-CCM8") }
-            #expect(suite != nil)
         }
     }
 
@@ -45,8 +43,7 @@ struct IndependentClientTests {
                     try Programs.resource("\(library)_client.py"), gateway.address, "\(gateway.securePort)", sim.iccid,
                     sim.key, hexadecimal(Self.request(sim)),
                 ])
-            // An acknowledgement with 2.04, this message ID and this token.
-            #expect(answer.first?.hasPrefix("6444123401020304") == true)
+            #expect(answer.first?.hasPrefix(hexadecimal(Self.answer)) == true)
             try await gateway.record("bootstrap.forwarded", of: sim)
         }
     }
@@ -58,6 +55,9 @@ struct IndependentClientTests {
             try await body(stage, gateway, try await stage.addSIM(to: gateway))
         }
     }
+
+    /// The acknowledgement of it with 2.04.
+    private static let answer: [UInt8] = [0x64, 0x44, 0x12, 0x34, 1, 2, 3, 4]
 
     /// `POST /bs?ep=ICCID`, confirmable, message ID 0x1234, token 01020304.
     private static func request(_ sim: SIM) -> [UInt8] {

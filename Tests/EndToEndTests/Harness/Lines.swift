@@ -12,6 +12,12 @@ final class Lines: Sendable {
         var rest: [UInt8] = []
         var isEnded = false
         var waiters: [Waiter] = []
+
+        mutating func takeWaiters(for line: String) -> [Waiter] {
+            let taken = self.waiters.filter { $0.matches(line) }
+            if !taken.isEmpty { self.waiters.removeAll { $0.matches(line) } }
+            return taken
+        }
     }
 
     private let state = Mutex(State())
@@ -26,6 +32,12 @@ final class Lines: Sendable {
                 self.state.withLock { $0.rest.append(byte) }
             }
         }
+        // What comes without an end of line counts as it stands.
+        let (rest, waiters) = self.state.withLock { state in
+            let rest = String(decoding: state.rest, as: UTF8.self)
+            return (rest, rest.isEmpty ? [] : state.takeWaiters(for: rest))
+        }
+        for waiter in waiters { waiter.promise.fulfill(rest) }
     }
 
     func end() {
@@ -43,18 +55,17 @@ final class Lines: Sendable {
             let line = String(decoding: state.rest, as: UTF8.self)
             state.rest = []
             state.complete.append(line)
-            let waiters = state.waiters.filter { $0.matches(line) }
-            state.waiters.removeAll { $0.matches(line) }
-            return (line, waiters)
+            return (line, state.takeWaiters(for: line))
         }
         for waiter in waiters { waiter.promise.fulfill(line) }
     }
 
-    /// The first line, of all so far and of those to come, that matches; nil when none does before the end or the limit.
+    /// The first line, complete or not, of all so far and of those to come, that matches; nil when none does before the end or the limit.
     func first(within limit: Duration, where matches: @Sendable @escaping (String) -> Bool) async -> String? {
         let promise = Promise<String?>()
         let known: String?? = self.state.withLock { state in
-            if let line = state.complete.first(where: matches) { return .some(line) }
+            let rest = String(decoding: state.rest, as: UTF8.self)
+            if let line = state.complete.first(where: matches) ?? (matches(rest) ? rest : nil) { return .some(line) }
             if state.isEnded { return .some(nil) }
             state.waiters.append(Waiter(matches: matches, promise: promise))
             return nil
