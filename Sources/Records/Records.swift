@@ -70,6 +70,8 @@ package final class Records: Sendable {
         self.commits = GroupCommit(file: credentialsFile, pool: credentialsPool, window: configuration.commitWindow)
     }
 
+    deinit { self.close() }
+
     /// Writes what waits for a commit and closes the files. Blocks for the length of one commit. Safe to call twice;
     /// whoever asks afterwards gets an error.
     package func close() {

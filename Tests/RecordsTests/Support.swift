@@ -38,6 +38,8 @@ final class Scratch: Sendable {
             state: self.state, node: "edge-1", signingKey: .file(self.path + "/audit.key")
         )
         configuration.retryInterval = .milliseconds(1)
+        // Checkpoints come where a test asks for them, however slow the machine is.
+        configuration.checkpointInterval = .seconds(86_400)
         change(&configuration)
         return try AuditJournal(configuration, logger: quiet)
     }
@@ -94,7 +96,7 @@ func fields(_ index: Int, _ more: [SIMField: String] = [:]) -> SIMFields {
 }
 
 func credential(
-    _ name: String, sim: Int = 1, server: String = "meters", at time: Int64 = 1_000_000
+    _ name: String, sim: Int = 1, server: String = "meters", at time: Int64 = wallClockMicroseconds()
 ) throws -> OneTimeCredential {
     OneTimeCredential(
         identity: try #require(PSKIdentity(name)), key: Secret((0..<16).map { UInt8($0) ^ (name.utf8.first ?? 0) }),

@@ -145,6 +145,7 @@ package final class AuditJournal: AuditSink {
         guard !wasClosing else { return }
         self.work.signal()
         self.ended.wait()
+        self.lock.release()
     }
 
     // MARK: - What the outbox needs to know

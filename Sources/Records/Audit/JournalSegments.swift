@@ -72,7 +72,7 @@ struct SegmentReader: ~Copyable {
     /// The next line, or nil at the end. A line above the limit comes in parts, none of them a record.
     mutating func next() throws(RecordsError) -> Line? {
         while true {
-            if let end = self.buffer[self.searched...].firstIndex(of: 0x0A) {
+            if let end = Self.lineFeed(in: self.buffer, from: self.searched) {
                 return self.take(upTo: end, skipping: 1)
             }
             self.searched = self.buffer.count
@@ -88,6 +88,15 @@ struct SegmentReader: ~Copyable {
         }
     }
 
+    private static func lineFeed(in buffer: [UInt8], from start: Int) -> Int? {
+        buffer.withUnsafeBytes { bytes in
+            guard start < bytes.count, let base = bytes.baseAddress,
+                let found = memchr(base + start, 0x0A, bytes.count - start)
+            else { return nil }
+            return UnsafeRawPointer(found) - base
+        }
+    }
+
     private mutating func take(upTo end: Int, skipping count: Int) -> Line {
         let line = Line(bytes: self.buffer[self.start..<end], offset: self.offset, isComplete: true)
         self.offset += Int64(end + count - self.start)
@@ -98,22 +107,18 @@ struct SegmentReader: ~Copyable {
 
     /// False at the end of the file.
     private mutating func fill() throws(RecordsError) -> Bool {
-        self.buffer.removeFirst(self.start)
-        self.searched -= self.start
-        self.start = 0
-        let count = self.buffer.count
-        self.buffer.append(contentsOf: repeatElement(0, count: Self.pieceSize))
         let descriptor = self.descriptor
         var got = -1
-        repeat {
-            got = self.buffer.withUnsafeMutableBytes { bytes in
-                read(descriptor, UnsafeMutableRawBufferPointer(rebasing: bytes[count...]).baseAddress, Self.pieceSize)
-            }
-        } while got < 0 && errno == EINTR
-        self.buffer.removeLast(Self.pieceSize - max(got, 0))
+        let piece = [UInt8](unsafeUninitializedCapacity: Self.pieceSize) { bytes, count in
+            repeat { got = read(descriptor, bytes.baseAddress, Self.pieceSize) } while got < 0 && errno == EINTR
+            count = max(got, 0)
+        }
         guard got >= 0 else {
             throw RecordsError(.unavailable, "cannot read \(self.path): \(errorText(errno))", remedy: "check the disk")
         }
+        self.buffer = self.start == self.buffer.count ? piece : self.buffer[self.start...] + piece
+        self.searched -= self.start
+        self.start = 0
         return got > 0
     }
 }

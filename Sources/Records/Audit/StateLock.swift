@@ -1,9 +1,10 @@
 internal import Glibc
+internal import Synchronization
 
 /// Holds a state folder for one gateway: two that wrote the same journal would break its chain. The lock goes with the
 /// process, however it ends.
 final class StateLock: Sendable {
-    private let descriptor: Int32
+    private let descriptor: Mutex<Int32?>
 
     init(state: String) throws(RecordsError) {
         let path = state + "/gateway.lock"
@@ -28,8 +29,13 @@ final class StateLock: Sendable {
         }
         let holder = Array("\(getpid())\n".utf8)
         if ftruncate(descriptor, 0) == 0 { _ = pwrite(descriptor, holder, holder.count, 0) }
-        self.descriptor = descriptor
+        self.descriptor = Mutex(descriptor)
     }
 
-    deinit { close(self.descriptor) }
+    deinit { self.release() }
+
+    /// Gives the folder back before the process ends. Safe to call twice.
+    func release() {
+        if let descriptor = self.descriptor.withLock({ $0.take() }) { close(descriptor) }
+    }
 }

@@ -37,7 +37,10 @@ struct CredentialLife: Equatable, Sendable {
     }
 
     /// Moments before which a written state cannot have ended at `now`: what the sweep asks the index for.
-    static func threshold(_ lifetime: Duration, now: Int64) -> Int64 { now &- Self.microseconds(lifetime) }
+    static func threshold(_ lifetime: Duration, now: Int64) -> Int64 {
+        let (moment, overflow) = now.subtractingReportingOverflow(Self.microseconds(lifetime))
+        return overflow ? .min : moment
+    }
 
     private static func isOver(_ lifetime: Duration, since start: Int64, now: Int64) -> Bool {
         start < Self.threshold(lifetime, now: now)
@@ -88,7 +91,8 @@ struct CredentialSet {
             case .pending:
                 if surplus.contains(member.id) { ended.append(member.id) }
             case .replaced, .expired, .revoked:
-                ended.append(member.id)
+                // The last proven one stays even when time has ended it: it is what the device most likely still has.
+                if member.life.written != .active { ended.append(member.id) }
             }
         }
         changes += ended.dropLast(Self.endedLimit).map { .remove(id: $0) }

@@ -33,15 +33,17 @@ struct ImportFile: ~Copyable {
 
     /// The next bytes; empty at the end.
     mutating func next() throws(RecordsError) -> [UInt8] {
-        var piece = [UInt8](repeating: 0, count: Self.pieceSize)
-        var count = read(self.descriptor, &piece, piece.count)
-        while count < 0 && errno == EINTR { count = read(self.descriptor, &piece, piece.count) }
-        guard count >= 0 else {
+        let descriptor = self.descriptor
+        var got = -1
+        let piece = [UInt8](unsafeUninitializedCapacity: Self.pieceSize) { bytes, count in
+            repeat { got = read(descriptor, bytes.baseAddress, Self.pieceSize) } while got < 0 && errno == EINTR
+            count = max(got, 0)
+        }
+        guard got >= 0 else {
             throw RecordsError(.unavailable, "cannot read \(self.path): \(errorText(errno))", remedy: "check the file")
         }
-        piece.removeLast(piece.count - count)
         self.hash.update(data: piece)
-        self.position += Int64(count)
+        self.position += Int64(got)
         return piece
     }
 
