@@ -200,6 +200,20 @@ struct FailureTests {
         }
     }
 
+    @Test("A device that refuses a write says so to the server, and the journal keeps it")
+    func writeRefused() async throws {
+        try await Stage.run { stage in
+            let (gateway, bootstrap, _) = try await stage.everything()
+            let sim = try await stage.addSIM(to: gateway)
+            let device = try stage.device(
+                stage.credentials(sim, at: gateway) + ["--bootstrap-only", "--refuse-write", "4.15", "--patience", "3"])
+            #expect(try await device.exit(within: .seconds(60)) == 1)
+            #expect(try await bootstrap.program.event("aborted").text("reason") == "answer 4.15")
+            try await gateway.record("bootstrap.failed", of: sim, cause: "device refused")
+            try await self.expect(gateway, "bootstraps_failed_device_refused", cause: "device refused")
+        }
+    }
+
     @Test("A device that finds its configuration incomplete says so to the server, and the journal keeps it")
     func finishRefused() async throws {
         try await Stage.run { stage in

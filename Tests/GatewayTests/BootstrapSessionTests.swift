@@ -191,6 +191,23 @@ struct BootstrapSessionTests {
         )
     }
 
+    @Test("What the device refused is the cause of the end when it leaves")
+    func refusalOfTheDevice() throws {
+        var finish = try BootstrapScript()
+        finish.begin()
+        finish.upstreamRequests(finish.nextID(), BootstrapScript.finish)
+        finish.deviceAnswers(.notAcceptable)
+        finish.play { session, _, out in session.deviceGone(.deviceUnreachable, wallClock: 0, into: &out) }
+        #expect(finish.ends == [.finishRefused])
+
+        var write = try BootstrapScript()
+        write.begin()
+        write.upstreamRequests(write.nextID(), BootstrapScript.write(BootstrapScript.serverAccount, to: ["0", "0"]))
+        write.deviceAnswers(.badRequest)
+        write.play { session, _, out in session.deviceGone(.deviceUnreachable, wallClock: 0, into: &out) }
+        #expect(write.ends == [.deviceRefused])
+    }
+
     @Test(
         "T43: a device that does not answer is 5.04 upstream, one that resets is 5.02, and the flow stops",
         arguments: [

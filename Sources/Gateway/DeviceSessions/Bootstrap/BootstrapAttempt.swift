@@ -25,6 +25,7 @@ extension BootstrapSession {
 
             let request: MessageLayer.RequestID
             let isFinish: Bool
+            var isWrite = false
             var stage: Stage
 
             var isAtDevice: Bool {

@@ -184,7 +184,10 @@ extension BootstrapSession {
     private mutating func passToDevice(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, into actions: inout [Action]
     ) {
-        self.attempt?.step = .running(Attempt.Operation(request: id, isFinish: isFinish, stage: .atDevice))
+        let isWrite = request.code == .put
+        self.attempt?.step = .running(
+            Attempt.Operation(request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice)
+        )
         actions.append(.requestDevice(request))
     }
 
@@ -213,8 +216,13 @@ extension BootstrapSession {
             self.fail(.finishRefused, releasing: .parked, wallClock: wallClock, into: &actions)
             return
         }
-        // 4.06 to Finish: the server may correct the configuration and finish again (spec 1.7).
-        if operation.isFinish { self.attempt?.finishReachedDevice = false }
+        // What the device refuses is the cause of the end, unless the server corrects it.
+        if operation.isWrite && !response.code.isSuccess { self.attempt?.refusal = attempt.refusal ?? .deviceRefused }
+        if operation.isFinish {
+            // 4.06: the server may correct the configuration and finish again (spec 1.7).
+            self.attempt?.finishReachedDevice = false
+            self.attempt?.refusal = attempt.refusal ?? .finishRefused
+        }
         self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)
     }
 
