@@ -43,7 +43,8 @@ struct FormatTests {
         let json = try self.rows(JSONLinesFormat(), lines, pieces: sizes)
         #expect(json.map(\.line) == [1, 3], "seed \(seed)")
         #expect(
-            try json.map(self.values) == [[.iccid: "1"], [.iccid: "2", .address: "a b", .note: ""]], "seed \(seed)"
+            try json.map(self.values) == [[.iccid: "1"], [.iccid: "2", .address: "a b", .note: ""]],
+            "seed \(seed)"
         )
     }
 
@@ -107,7 +108,9 @@ struct FormatTests {
 
     @Test("JSON keeps digits, order and escaped characters")
     func json() throws {
-        let value = try JSONReader.read(" {\"b\":89883000000000000011,\"a\":[\"\\u00e9\\ud83d\\ude00\\n\",-1.5e+3,{}]} ".utf8)
+        let value = try JSONReader.read(
+            " {\"b\":89883000000000000011,\"a\":[\"\\u00e9\\ud83d\\ude00\\n\",-1.5e+3,{}]} ".utf8
+        )
         #expect(
             value
                 == .object([
@@ -146,7 +149,9 @@ struct FormatTests {
             #expect(try JSONReader.read(writer.bytes) == .text(text), "seed \(seed)")
             let written = String(decoding: writer.bytes, as: UTF8.self).unicodeScalars
             #expect(
-                written.allSatisfy { $0.properties.generalCategory != .control && !(0x2028...0x202E).contains($0.value) },
+                written.allSatisfy {
+                    $0.properties.generalCategory != .control && !(0x2028...0x202E).contains($0.value)
+                },
                 "seed \(seed)"
             )
         }

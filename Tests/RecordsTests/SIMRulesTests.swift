@@ -9,7 +9,9 @@ struct SIMRulesTests {
     let rules = SIMRules()
 
     private func record(
-        _ values: [SIMField: String], existing: SIMRecord? = nil, rules: SIMRules? = nil
+        _ values: [SIMField: String],
+        existing: SIMRecord? = nil,
+        rules: SIMRules? = nil
     ) throws -> SIMRules.Outcome {
         var fields = SIMFields(values)
         if fields[.iccid] == nil { fields[.iccid] = iccid(1) }
@@ -27,7 +29,9 @@ struct SIMRulesTests {
 
     @Test(
         "An ICCID of another length, with other characters or with a wrong check digit is refused",
-        arguments: ["", "898830", "89883000000000000x2", "8988300000000000042F1", "F" + String(repeating: "1", count: 19)]
+        arguments: [
+            "", "898830", "89883000000000000x2", "8988300000000000042F1", "F" + String(repeating: "1", count: 19),
+        ]
     )
     func badICCIDs(text: String) {
         #expect(throws: RecordsError.self) { try ICCID(text) }
@@ -51,7 +55,8 @@ struct SIMRulesTests {
         #expect(plain.identity.text == iccid(1))
         #expect(plain.endpoint == iccid(1))
         let rules = SIMRules(
-            identity: try NamePattern("{device-id}-{iccid}"), endpoint: try NamePattern("urn:imei:{imei}")
+            identity: try NamePattern("{device-id}-{iccid}"),
+            endpoint: try NamePattern("urn:imei:{imei}")
         )
         let named = try self.record([.deviceID: "m7", .imei: "350123456789012"], rules: rules).record
         #expect(named.identity.text == "m7-\(iccid(1))")
@@ -68,7 +73,10 @@ struct SIMRulesTests {
         #expect(error?.description.contains("imsi") == true)
     }
 
-    @Test("A pattern without a placeholder, or with an unknown one, is refused", arguments: ["", "abc", "{x}", "{iccid", "}"])
+    @Test(
+        "A pattern without a placeholder, or with an unknown one, is refused",
+        arguments: ["", "abc", "{x}", "{iccid", "}"]
+    )
     func badPatterns(text: String) {
         #expect(throws: RecordsError.self) { try NamePattern(text) }
     }

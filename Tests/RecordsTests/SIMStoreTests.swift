@@ -112,7 +112,9 @@ struct SIMStoreTests {
         let events = try records.outbox.rows(limit: 10).map(\.event)
         #expect(events.allSatisfy { $0.name == .simChanged && $0.iccid == iccid(1) })
         let actions = events.compactMap { event in
-            event.detail.first { $0.key == "action" }.flatMap { if case .text(let text) = $0.value { text } else { nil } }
+            event.detail.first { $0.key == "action" }.flatMap {
+                if case .text(let text) = $0.value { text } else { nil }
+            }
         }
         #expect(actions == ["add", "set", "suspend", "resume", "retire", "remove"])
         #expect(events.allSatisfy { $0.detail.contains(.init("by", .text("ana"))) })
