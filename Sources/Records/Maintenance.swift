@@ -11,9 +11,12 @@ extension Records {
     package func maintain(into journal: AuditJournal, logger: Logger) async {
         // One thing at a time: two that emptied the outbox together would tell everything twice.
         let (calls, caller) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        // The feed first, then a first round: what changes between the two is seen by either.
+        let changes = self.changes()
+        caller.yield()
         await withDiscardingTaskGroup { group in
             group.addTask {
-                for await _ in self.changes() { caller.yield() }
+                for await _ in changes { caller.yield() }
                 caller.finish()
             }
             group.addTask {

@@ -22,12 +22,12 @@ struct ConfigurationReaderTests {
         servers:
           meters:
             match: { uri: "coap://10.1.0.20:5683", ssid: 1111 }
-            device: { secure: "coaps://edge.example.net", plain: "coap://edge.example.net" }
+            device: { secure: "coaps://edge.example.net", plain: "coap://10.1.0.20" }
             relay: { to: "coap://10.1.0.20" }
         unmatched: refuse
         credentials: { key-bytes: 16, identity-length: 24, use-within: 24h, overlap: 3d, max-age: 30d }
         dtls: { suites: [TLS_PSK_WITH_AES_128_GCM_SHA256, TLS_PSK_WITH_AES_128_CCM_8], connection-id: false }
-        coap: { ack-timeout: 3s, device: { ack-timeout: 4s, block-size: 256 }, upstream: { max-retransmit: 2 } }
+        coap: { ack-timeout: 3s, device: { ack-timeout: 4s }, upstream: { max-retransmit: 2 } }
         pool: { min-idle: 2, wait: 500ms, quarantine: 5m, from: [10.1.0.1, 10.1.0.2] }
         limits: { sessions: 100, half-open: 10, unanswered-per-source: 5, sessions-per-sim: 2 }
         audit: { durability: batched, signing-key: { file: /etc/keys/audit.key }, checkpoint: { every: 1m, records: 50 } }
@@ -65,7 +65,6 @@ struct ConfigurationReaderTests {
         #expect(gateway.credentials.maximumAge == .seconds(30 * 86_400))
         #expect(gateway.dtls.suites == [.pskAES128GCM, .pskAES128CCM8])
         #expect(gateway.deviceTransmission.acknowledgementTimeout == .seconds(4))
-        #expect(gateway.deviceTransmission.blockSize == 256)
         #expect(gateway.deviceTransmission.maximumRetransmissions == 4)
         #expect(gateway.upstreamTransmission.acknowledgementTimeout == .seconds(3))
         #expect(gateway.upstreamTransmission.maximumRetransmissions == 2)
@@ -76,10 +75,13 @@ struct ConfigurationReaderTests {
         #expect(gateway.drain == .seconds(60))
     }
 
-    @Test("A plain listener gets the only server whose registrations can come to it")
+    @Test("A plain listener gets the only server whose plain address leads back to it")
     func serverOfPlainListener() throws {
-        let configuration = try #require(ConfigurationReader.read(Self.full, folder: "").configuration)
-        #expect(configuration.gateway.listeners.map(\.server) == [nil, "meters"])
+        let past = try #require(ConfigurationReader.read(Self.full, folder: "").configuration)
+        #expect(past.gateway.listeners.map(\.server) == [nil, nil])
+        let text = Self.full.replacing("plain: \"coap://10.1.0.20\"", with: "plain: \"coap://EDGE.example.net:5683\"")
+        let back = try #require(ConfigurationReader.read(text, folder: "").configuration)
+        #expect(back.gateway.listeners.map(\.server) == [nil, "meters"])
     }
 
     @Test("What the file leaves out has the defaults of the gateway")

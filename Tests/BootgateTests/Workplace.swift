@@ -24,7 +24,7 @@ final class Workplace {
         servers:
           meters:
             match: { ssid: 1111 }
-            device: { plain: "coap://127.0.0.1:5683" }
+            device: { plain: "coap://127.0.0.1:5693" }
             relay: { to: "coap://127.0.0.1:5693" }
 
         """

@@ -156,7 +156,8 @@ struct FailureTests {
             #expect(device.output.events("account").isEmpty)
             #expect(try await bootstrap.program.event("aborted").text("reason") == "answer 4.00")
             try await gateway.record("bootstrap.refused", of: sim, cause: "malformed upstream message")
-            try await self.expect(gateway, "bootstraps_failed_malformed_upstream_message", cause: "malformed upstream message")
+            try await self.expect(
+                gateway, "bootstraps_failed_malformed_upstream_message", cause: "malformed upstream message")
         }
     }
 

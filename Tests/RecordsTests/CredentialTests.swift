@@ -73,7 +73,8 @@ struct CredentialSetTests {
                 changes = proven.map { set.changesOnProof(of: $0, at: now) } ?? []
             default:
                 changes = set.changesOnDiscard(
-                    of: Set(set.members.filter { _ in Bool.random(using: &random) }.map(\.id)), at: now
+                    of: Set(set.members.filter { _ in Bool.random(using: &random) }.map(\.id)),
+                    at: now
                 )
             }
             self.apply(changes, to: &set)

@@ -43,7 +43,8 @@ struct FormatTests {
         let json = try self.rows(JSONLinesFormat(), lines, pieces: sizes)
         #expect(json.map(\.line) == [1, 3], "seed \(seed)")
         #expect(
-            try json.map(self.values) == [[.iccid: "1"], [.iccid: "2", .address: "a b", .note: ""]], "seed \(seed)"
+            try json.map(self.values) == [[.iccid: "1"], [.iccid: "2", .address: "a b", .note: ""]],
+            "seed \(seed)"
         )
     }
 
@@ -108,7 +109,8 @@ struct FormatTests {
     @Test("JSON keeps digits, order and escaped characters")
     func json() throws {
         let value = try JSONReader.read(
-            " {\"b\":89883000000000000011,\"a\":[\"\\u00e9\\ud83d\\ude00\\n\",-1.5e+3,{}]} ".utf8)
+            " {\"b\":89883000000000000011,\"a\":[\"\\u00e9\\ud83d\\ude00\\n\",-1.5e+3,{}]} ".utf8
+        )
         #expect(
             value
                 == .object([

@@ -28,7 +28,8 @@ struct LookupTests {
         }
         #expect(
             answers == [
-                "bootstrap 3", "unknown", "registration true", "bootstrap 1", "registration true", "unknown", "bootstrap 3",
+                "bootstrap 3", "unknown", "registration true", "bootstrap 1", "registration true", "unknown",
+                "bootstrap 3",
             ]
         )
     }
@@ -62,10 +63,14 @@ struct LookupTests {
     @Test("Of the prefixes that hold a source the longest wins, and a mapped IPv4 source is the IPv4 one")
     func longestPrefix() async throws {
         let records = try self.scratch.records()
-        for (index, address) in ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "2001:db8::/32 192.0.2.1", "::/0"].enumerated() {
+        for (index, address) in ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "2001:db8::/32 192.0.2.1", "::/0"]
+            .enumerated()
+        {
             _ = try records.sims.add(fields(index + 1, [.address: address]), by: "test")
         }
-        let sources = ["10.9.9.9", "10.1.9.9", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8:1::1", "192.0.2.1", "198.51.100.1"]
+        let sources = [
+            "10.9.9.9", "10.1.9.9", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8:1::1", "192.0.2.1", "198.51.100.1",
+        ]
         let found = try await records.resolve(addresses: sources.map(self.address)).map { $0?.iccid }
         #expect(found == [1, 2, 3, 3, 4, 4, 5].map { iccid($0) })
         try records.sims.remove(try ICCID(iccid(5)), by: "test")
@@ -85,7 +90,9 @@ struct LookupTests {
             prefixes.append((prefix, iccid(index)))
         }
         let sources = (0..<200).map { _ in
-            IPAddress(ipv4: UInt32.random(in: 0...0x1F, using: &random) << 27 | UInt32.random(in: 0...3, using: &random))
+            IPAddress(
+                ipv4: UInt32.random(in: 0...0x1F, using: &random) << 27 | UInt32.random(in: 0...3, using: &random)
+            )
         }
         let found = try await records.resolve(addresses: sources).map { $0?.iccid }
         let expected = sources.map { source in
@@ -99,7 +106,8 @@ struct LookupTests {
         let records = try self.scratch.records()
         let plan = try records.sims.pool.read { db in
             try Row.fetchAll(
-                db, sql: "EXPLAIN QUERY PLAN SELECT iccid FROM addresses WHERE length = 1 AND base = x'00'"
+                db,
+                sql: "EXPLAIN QUERY PLAN SELECT iccid FROM addresses WHERE length = 1 AND base = x'00'"
             ).map { $0["detail"] as String }
         }
         #expect(plan.allSatisfy { $0.contains("SEARCH") && $0.contains("PRIMARY KEY") })
@@ -171,7 +179,9 @@ struct ChangeFeedTests {
         try insert(2)
         #expect(try feed.next(after: &position) == [.sim(iccid: iccid(1))])
         try records.sims.write { db, _ in
-            try db.execute(sql: "DELETE FROM changes WHERE seq > 1; UPDATE sqlite_sequence SET seq = 1 WHERE name = 'changes'")
+            try db.execute(
+                sql: "DELETE FROM changes WHERE seq > 1; UPDATE sqlite_sequence SET seq = 1 WHERE name = 'changes'"
+            )
         }
         #expect(try feed.next(after: &position) == [.everything])
     }

@@ -9,7 +9,9 @@ struct SIMRulesTests {
     let rules = SIMRules()
 
     private func record(
-        _ values: [SIMField: String], existing: SIMRecord? = nil, rules: SIMRules? = nil
+        _ values: [SIMField: String],
+        existing: SIMRecord? = nil,
+        rules: SIMRules? = nil
     ) throws -> SIMRules.Outcome {
         var fields = SIMFields(values)
         if fields[.iccid] == nil { fields[.iccid] = iccid(1) }
@@ -53,7 +55,8 @@ struct SIMRulesTests {
         #expect(plain.identity.text == iccid(1))
         #expect(plain.endpoint == iccid(1))
         let rules = SIMRules(
-            identity: try NamePattern("{device-id}-{iccid}"), endpoint: try NamePattern("urn:imei:{imei}")
+            identity: try NamePattern("{device-id}-{iccid}"),
+            endpoint: try NamePattern("urn:imei:{imei}")
         )
         let named = try self.record([.deviceID: "m7", .imei: "350123456789012"], rules: rules).record
         #expect(named.identity.text == "m7-\(iccid(1))")
@@ -72,7 +75,8 @@ struct SIMRulesTests {
 
     @Test(
         "A pattern without a placeholder, or with an unknown one, is refused",
-        arguments: ["", "abc", "{x}", "{iccid", "}"])
+        arguments: ["", "abc", "{x}", "{iccid", "}"]
+    )
     func badPatterns(text: String) {
         #expect(throws: RecordsError.self) { try NamePattern(text) }
     }

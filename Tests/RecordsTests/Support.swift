@@ -35,7 +35,9 @@ final class Scratch: Sendable {
 
     func journal(_ change: (inout AuditConfiguration) -> Void = { _ in }) throws -> AuditJournal {
         var configuration = AuditConfiguration(
-            state: self.state, node: "edge-1", signingKey: .file(self.path + "/audit.key")
+            state: self.state,
+            node: "edge-1",
+            signingKey: .file(self.path + "/audit.key")
         )
         configuration.retryInterval = .milliseconds(1)
         // Checkpoints come where a test asks for them, however slow the machine is.
@@ -96,11 +98,20 @@ func fields(_ index: Int, _ more: [SIMField: String] = [:]) -> SIMFields {
 }
 
 func credential(
-    _ name: String, sim: Int = 1, server: String = "meters", at time: Int64 = wallClockMicroseconds()
+    _ name: String,
+    sim: Int = 1,
+    server: String = "meters",
+    at time: Int64 = wallClockMicroseconds()
 ) throws -> OneTimeCredential {
     OneTimeCredential(
-        identity: try #require(PSKIdentity(name)), key: Secret((0..<16).map { UInt8($0) ^ (name.utf8.first ?? 0) }),
-        iccid: iccid(sim), endpoint: "ep-\(sim)", server: server, shortServerID: 1111, state: .pending, mintedAt: time
+        identity: try #require(PSKIdentity(name)),
+        key: Secret((0..<16).map { UInt8($0) ^ (name.utf8.first ?? 0) }),
+        iccid: iccid(sim),
+        endpoint: "ep-\(sim)",
+        server: server,
+        shortServerID: 1111,
+        state: .pending,
+        mintedAt: time
     )
 }
 

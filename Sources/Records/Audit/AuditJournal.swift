@@ -236,7 +236,11 @@ package final class AuditJournal: AuditSink {
     /// Sleeps until somebody calls or a checkpoint is due; then a little longer, so that many records share a write,
     /// unless somebody waits for this one.
     private func waitForWork(until deadline: DispatchTime?) {
-        if let deadline { _ = self.work.wait(timeout: deadline) } else { self.work.wait() }
+        // A call that came while a write was tried again has no signal left; what waits does.
+        let isIdle = self.state.withLock { $0.queue.isEmpty && $0.waiters.isEmpty && !$0.isClosing }
+        if isIdle {
+            if let deadline { _ = self.work.wait(timeout: deadline) } else { self.work.wait() }
+        }
         let isUrgent = self.state.withLock { $0.isClosing || !$0.waiters.isEmpty }
         if !isUrgent { _ = self.work.wait(timeout: .now() + Self.interval(self.configuration.window)) }
     }

@@ -103,9 +103,11 @@ extension JSONValue {
         case .text(let text): text
         case .list(let values): values.map(\.plain).joined(separator: " ")
         case .object(let members):
-            members.map { member in
-                if case .object = member.value { return "\(member.name): (\(member.value.plain))" }
-                return "\(member.name) \(member.value.plain)"
+            members.compactMap { member in
+                let text = member.value.plain
+                if text.isEmpty { return nil }
+                if case .object = member.value { return "\(member.name): (\(text))" }
+                return "\(member.name) \(text)"
             }.joined(separator: ", ")
         }
     }

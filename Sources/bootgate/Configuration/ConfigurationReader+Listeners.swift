@@ -65,11 +65,22 @@ extension ConfigurationReader {
     }
 
     /// Gives every plain listener the server whose registrations come to it, where the file leaves no doubt.
+    /// Only servers whose plain address leads back to this gateway have registrations that come here.
     func assignServers(
         _ listeners: [Placed<GatewayConfiguration.Listener>],
-        _ servers: [Placed<GatewayConfiguration.ServerRule>]
+        _ servers: [Placed<GatewayConfiguration.ServerRule>],
+        account: GatewayConfiguration.DeviceURIs
     ) -> [GatewayConfiguration.Listener] {
         let relayed = servers.map(\.value).filter { $0.relay != nil && $0.device.plain != nil }.map(\.name)
+        let leadingBack = servers.filter { relayed.contains($0.value.name) && $0.value.device.plain == account.plain }
+        if listeners.contains(where: { $0.value.security == .plain }) {
+            for entry in leadingBack {
+                entry.node.warning(
+                    "servers.\(entry.value.name).device.plain leads back to this gateway: "
+                        + NotThereYet.plainRegistration.message
+                )
+            }
+        }
         return listeners.map { entry in
             var listener = entry.value
             guard listener.security == .plain else { return listener }
@@ -87,13 +98,14 @@ extension ConfigurationReader {
                             + "registrations have nowhere to go"
                     )
                 }
-            } else if relayed.count > 1 {
+            } else if leadingBack.count > 1 {
+                let names = leadingBack.map(\.value.name).joined(separator: ", ")
                 entry.node.mistake(
-                    "\(entry.node.path) could carry registrations to \(relayed.joined(separator: ", ")); on a plain port "
-                        + "only one can be told: write { bind: …, server: NAME }"
+                    "\(entry.node.path) could carry registrations to \(names); on a plain port only one can be told: "
+                        + "write { bind: …, server: NAME }"
                 )
             } else {
-                listener.server = relayed.first
+                listener.server = leadingBack.first?.value.name
             }
             return listener
         }

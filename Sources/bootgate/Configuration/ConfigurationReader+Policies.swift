@@ -102,7 +102,9 @@ extension ConfigurationReader {
             fields.read("max-retransmit") { $0.integer(0...20) } ?? base.maximumRetransmissions
         parameters.blockSize =
             fields.read("block-size") { field in
-                field.name(among: ["16", "32", "64", "128", "256", "512", "1024"]).flatMap(Int.init)
+                guard let size = field.name(among: ["16", "32", "64", "128", "256", "512", "1024"]) else { return nil }
+                field.notThereYet(.blockSize)
+                return Int(size)
             } ?? base.blockSize
         parameters.exchangeLifetime =
             fields.read("exchange-lifetime") { field in

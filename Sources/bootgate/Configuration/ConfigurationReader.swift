@@ -105,7 +105,11 @@ package struct ConfigurationReader {
             if let account = file.node("bootstrap") {
                 self.crossCheck(account: bootstrap.account, at: account, listeners: listeners)
             }
-            configuration.gateway.listeners = self.assignServers(listeners, servers)
+            configuration.gateway.listeners = self.assignServers(
+                listeners,
+                servers,
+                account: bootstrap.account
+            )
         }
         return configuration
     }

@@ -75,7 +75,8 @@ extension Program {
     /// The first event, of all so far and of those to come, with this name that matches.
     @discardableResult
     func event(
-        _ name: String, within limit: Duration = .seconds(30), where matches: @Sendable @escaping (Event) -> Bool = { _ in true }
+        _ name: String, within limit: Duration = .seconds(30),
+        where matches: @Sendable @escaping (Event) -> Bool = { _ in true }
     ) async throws -> Event {
         try await self.first(in: self.output, "event '\(name)'", within: limit) { $0.name == name && matches($0) }
     }

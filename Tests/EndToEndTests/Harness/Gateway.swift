@@ -36,7 +36,9 @@ extension Gateway {
     func countersAtStop() async throws -> Event {
         self.program.signal(SIGTERM)
         let counters = try await self.program.logged("the counters") { $0.text("message") == "gateway stopped" }
-        guard try await self.program.exit(within: .seconds(30)) == 0 else { throw Unexpected("the gateway stopped badly") }
+        guard try await self.program.exit(within: .seconds(30)) == 0 else {
+            throw Unexpected("the gateway stopped badly")
+        }
         return counters
     }
 }

@@ -39,7 +39,8 @@ final class Stage: Sendable {
         let number = Self.count.add(1, ordering: .relaxed).newValue
         let process = Int(getpid())
         self.address = "127.\(64 + process / 250 % 64).\(1 + process % 250).\(1 + number % 250)"
-        self.folder = FileManager.default.temporaryDirectory.appendingPathComponent("bootgate-test-\(process)-\(number)")
+        self.folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "bootgate-test-\(process)-\(number)")
         try FileManager.default.createDirectory(
             at: self.folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     }
