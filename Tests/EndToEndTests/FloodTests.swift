@@ -1,8 +1,8 @@
 internal import Foundation
 internal import Testing
 
-/// What strangers may send in any amount. `scripts/slow` runs these against a release build with the numbers that
-/// a release has to stand; BOOTGATE_DATAGRAMS and BOOTGATE_HELLOS say how many otherwise.
+/// What strangers may send in any amount. `scripts/slow` runs these against a release build. BOOTGATE_DATAGRAMS and
+/// BOOTGATE_HELLOS say how many, BOOTGATE_SEED repeats the very same ones.
 @Suite("Floods leave no trace")
 struct FloodTests {
     /// The kernel's own buffers hold a few hundred datagrams: after so many, wait until the gateway has caught up.
@@ -11,7 +11,7 @@ struct FloodTests {
 
     @Test("Random and mutated datagrams on both ports neither crash the gateway nor make it grow")
     func randomDatagrams() async throws {
-        let total = Self.number("BOOTGATE_DATAGRAMS") ?? 20_000
+        let total = Self.number("BOOTGATE_DATAGRAMS") ?? 300_000
         try await Stage.run { stage in
             let (gateway, _, _) = try await stage.everything()
             let sim = try await stage.addSIM(to: gateway)
@@ -40,7 +40,7 @@ struct FloodTests {
 
     @Test("Hellos from as many addresses leave no state, and a device gets in meanwhile")
     func hellosFromEverywhere() async throws {
-        let total = Self.number("BOOTGATE_HELLOS") ?? 5_000
+        let total = Self.number("BOOTGATE_HELLOS") ?? 50_000
         try await Stage.run { stage in
             let (gateway, _, _) = try await stage.everything()
             let sim = try await stage.addSIM(to: gateway)
@@ -64,7 +64,9 @@ struct FloodTests {
         }
     }
 
-    private static func number(_ variable: String) -> Int? { ProcessInfo.processInfo.environment[variable].flatMap(Int.init) }
+    private static func number(_ variable: String) -> Int? {
+        ProcessInfo.processInfo.environment[variable].flatMap(Int.init)
+    }
 
     /// Bytes of memory that the program has at the moment.
     private static func residentSize(of program: Program) throws -> Int {
@@ -129,8 +131,10 @@ private struct DatagramFlood: ~Copyable {
             // A record of any type, with a plausible header.
             let body = self.bytes(Int.random(in: 0...120, using: &self.generator))
             let type = UInt8.random(in: 20...26, using: &self.generator)
-            return [type, 0xFE, 0xFD, 0, UInt8.random(in: 0...2, using: &self.generator), 0, 0, 0, 0, 0, 1, 0,
-                UInt8(body.count)] + body
+            return [
+                type, 0xFE, 0xFD, 0, UInt8.random(in: 0...2, using: &self.generator), 0, 0, 0, 0, 0, 1, 0,
+                UInt8(body.count),
+            ] + body
         case (_, false): return self.mutated(self.request())
         }
     }

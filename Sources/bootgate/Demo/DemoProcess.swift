@@ -31,19 +31,6 @@ final class DemoProcess: Sendable {
         let errors = Errors()
         let (lines, continuation) = AsyncStream.makeStream(of: String.self)
         let splitter = LineSplitter(continuation)
-        output.fileHandleForReading.readabilityHandler = { handle in
-            let data = handle.availableData
-            if data.isEmpty {
-                handle.readabilityHandler = nil
-                splitter.finish()
-            } else {
-                splitter.append(data)
-            }
-        }
-        failure.fileHandleForReading.readabilityHandler = { handle in
-            let data = handle.availableData
-            if data.isEmpty { handle.readabilityHandler = nil } else { errors.append(data) }
-        }
         self.process = process
         self.lines = lines
         self.errors = errors
@@ -51,6 +38,20 @@ final class DemoProcess: Sendable {
             try process.run()
         } catch {
             throw DemoError("\(name) cannot be started: \(executable.path): \(error.localizedDescription)")
+        }
+        Self.read(output.fileHandleForReading) { $0.isEmpty ? splitter.finish() : splitter.append($0) }
+        Self.read(failure.fileHandleForReading) { errors.append($0) }
+    }
+
+    /// Hands over what comes, and at the end nothing. A thread of its own waits for it, because a `readabilityHandler`
+    /// misses the end of a pipe now and then.
+    private static func read(_ handle: FileHandle, _ take: @escaping @Sendable (Data) -> Void) {
+        Thread.detachNewThread {
+            var data: Data
+            repeat {
+                data = handle.availableData
+                take(data)
+            } while !data.isEmpty
         }
     }
 
@@ -80,7 +81,7 @@ final class DemoProcess: Sendable {
         return text
     }
 
-    /// Cuts what arrives into lines. Its only caller is the pipe's handler, which runs on one queue at a time.
+    /// Cuts what arrives into lines. Its only caller is the one thread that reads the pipe.
     private final class LineSplitter: @unchecked Sendable {
         private var rest: [UInt8] = []
         private let continuation: AsyncStream<String>.Continuation

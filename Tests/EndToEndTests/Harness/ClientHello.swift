@@ -13,7 +13,8 @@ struct ClientHello {
             [0xFE, 0xFD] + self.random + [0, UInt8(cookie.count)] + cookie + [0x00, 0x02, 0xC0, 0xA8, 0x01, 0x00]
             + Self.two(extensions.count) + extensions
         let sequence: UInt8 = cookie.isEmpty ? 0 : 1
-        let fragment: [UInt8] = [1, 0] + Self.two(body.count) + [0, sequence, 0, 0, 0, 0] + Self.two(body.count) + body
+        let fragment: [UInt8] =
+            [1, 0] + Self.two(body.count) + [0, sequence, 0, 0, 0, 0] + Self.two(body.count) + body
         return [22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, sequence] + Self.two(fragment.count) + fragment
     }
 
