@@ -51,6 +51,7 @@ let package = Package(
                 "DTLS", "CoAP", "LwM2M", "Secrets",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),
@@ -82,6 +83,7 @@ let package = Package(
             dependencies: [
                 "CCoAPOpenSSL",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Crypto", package: "swift-crypto"),
             ]
         ),
 
@@ -94,22 +96,30 @@ let package = Package(
             dependencies: [
                 "Gateway", "LwM2M", "Secrets", "CoAP", "DTLS",
                 .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
             ]
         ),
         .testTarget(
             name: "RecordsTests",
             dependencies: ["Records", "Gateway", "Secrets", .product(name: "GRDB", package: "GRDB.swift")]
         ),
-        .testTarget(name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Secrets"]),
-        .testTarget(name: "EndToEndTests", dependencies: []),
+        .testTarget(
+            name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP"]
+        ),
+        // Starts the built programs; nothing of them is linked, because two variants of libcoap cannot share a process.
+        .testTarget(name: "EndToEndTests", dependencies: [], resources: [.copy("Resources")]),
     ],
     swiftLanguageModes: [.v6]
 )
 
-// One set of rules for all targets of ours.
+// One set of rules for all targets of ours; `scripts/test` makes warnings errors.
+let strictness: [SwiftSetting] =
+    Context.environment["BOOTGATE_STRICT"] == nil ? [] : [.unsafeFlags(["-warnings-as-errors"])]
 for target in package.targets where target.type != .system {
     target.swiftSettings =
-        (target.swiftSettings ?? []) + wolfSSLHeaders + [
+        (target.swiftSettings ?? []) + wolfSSLHeaders + strictness + [
             .enableUpcomingFeature("ExistentialAny"),
             .enableUpcomingFeature("InternalImportsByDefault"),
             .enableUpcomingFeature("MemberImportVisibility"),

@@ -4,5 +4,90 @@
 // The options that the library was built with come first: they decide the layout of its structures.
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
+#include <wolfssl/version.h>
+#include <wolfssl/error-ssl.h>
+#include <wolfssl/wolfcrypt/error-crypt.h>
+#include <wolfssl/wolfcrypt/hmac.h>
+
+// What follows is macros, build options and one structure that Swift cannot see. Everything compiles against the
+// library of Debian 12 (5.5.4) as well.
+
+// Constants of one type, whether the library spells them as macros or in enumerations.
+static const int bootgate_error_want_read = WOLFSSL_ERROR_WANT_READ;
+static const int bootgate_error_want_write = WOLFSSL_ERROR_WANT_WRITE;
+static const int bootgate_error_zero_return = WOLFSSL_ERROR_ZERO_RETURN;
+static const int bootgate_error_size = DTLS_SIZE_ERROR;
+static const int bootgate_error_fatal_alert = FATAL_ERROR;
+static const int bootgate_io_want_read = WOLFSSL_CBIO_ERR_WANT_READ;
+static const int bootgate_io_general = WOLFSSL_CBIO_ERR_GENERAL;
+static const long bootgate_session_cache_off = WOLFSSL_SESS_CACHE_OFF;
+
+/// The version of these headers, as `wolfSSL_lib_version_hex` spells it.
+static inline unsigned int bootgate_header_version(void) { return LIBWOLFSSL_VERSION_HEX; }
+
+/// 1 when suites with a plain pre-shared key were compiled in.
+static inline int bootgate_has_static_psk(void) {
+#ifdef WOLFSSL_STATIC_PSK
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+/// 1 when the library repeats a flight only when it is told to, and not for every repeated datagram of the peer.
+static inline int bootgate_repeats_only_when_told(void) {
+#ifdef WOLFSSL_DTLS_RESEND_ONLY_TIMEOUT
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+/// Sets the largest UDP payload of all sessions of `context`: 1, or 0 when that failed or is not compiled in.
+static inline int bootgate_set_mtu(WOLFSSL_CTX *context, unsigned short mtu) {
+#ifdef WOLFSSL_DTLS_MTU
+    return wolfSSL_CTX_dtls_set_mtu(context, mtu) == WOLFSSL_SUCCESS;
+#else
+    (void)context;
+    (void)mtu;
+    return 0;
+#endif
+}
+
+/// Makes the sessions of a client's `context` offer X25519 and P-256 alone, the cheapest first: some servers take the
+/// first one that is offered, and the library would begin with P-521. Without the build option, its own list stays.
+static inline void bootgate_offer_cheap_curves(WOLFSSL_CTX *context) {
+#ifdef HAVE_SUPPORTED_CURVES
+#ifdef HAVE_CURVE25519
+    (void)wolfSSL_CTX_UseSupportedCurve(context, WOLFSSL_ECC_X25519);
+#endif
+    (void)wolfSSL_CTX_UseSupportedCurve(context, WOLFSSL_ECC_SECP256R1);
+#else
+    (void)context;
+#endif
+}
+
+/// One piece of the input of a cookie.
+typedef struct bootgate_bytes {
+    const void *start;
+    unsigned int count;
+} bootgate_bytes;
+
+/// The cookie of a ClientHello: HMAC-SHA-256 over `pieces`, 32 bytes into `cookie`. 0 when it worked. On the stack: no
+/// allocation.
+static inline int bootgate_cookie(const void *secret, unsigned int secretCount, const bootgate_bytes *pieces,
+                                  unsigned int pieceCount, unsigned char *cookie) {
+    Hmac hmac;
+    int result = wc_HmacInit(&hmac, NULL, INVALID_DEVID);
+    if (result != 0) return result;
+    result = wc_HmacSetKey(&hmac, WC_SHA256, (const unsigned char *)secret, secretCount);
+    for (unsigned int index = 0; result == 0 && index < pieceCount; index++) {
+        if (pieces[index].count == 0) continue;
+        result = wc_HmacUpdate(&hmac, (const unsigned char *)pieces[index].start, pieces[index].count);
+    }
+    if (result == 0) result = wc_HmacFinal(&hmac, cookie);
+    wc_HmacFree(&hmac);
+    return result;
+}
 
 #endif

@@ -11,4 +11,70 @@ package enum CipherSuite: UInt16, Sendable, CaseIterable {
     case ecdhePSKChaCha20 = 0xCCAC
     case ecdhePSKAES128CBC = 0xC037
     case ecdhePSKAES128GCM = 0xD001
+
+    /// The suite that `text` names: by its IANA name, or by wolfSSL's or OpenSSL's, in either case of letters. Nil for
+    /// any other text.
+    package init?(_ text: some StringProtocol) {
+        let name = text.uppercased()
+        let match = Self.allCases.first { suite in
+            name == suite.name || name == suite.wolfSSLName || name == suite.openSSLName
+        }
+        guard let match else { return nil }
+        self = match
+    }
+
+    /// The name in the IANA registry.
+    package var name: String {
+        switch self {
+        case .pskAES128CCM8: "TLS_PSK_WITH_AES_128_CCM_8"
+        case .pskAES256CCM8: "TLS_PSK_WITH_AES_256_CCM_8"
+        case .pskAES128CCM: "TLS_PSK_WITH_AES_128_CCM"
+        case .pskAES256CCM: "TLS_PSK_WITH_AES_256_CCM"
+        case .pskAES128GCM: "TLS_PSK_WITH_AES_128_GCM_SHA256"
+        case .pskAES256GCM: "TLS_PSK_WITH_AES_256_GCM_SHA384"
+        case .pskAES128CBC: "TLS_PSK_WITH_AES_128_CBC_SHA256"
+        case .ecdhePSKChaCha20: "TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256"
+        case .ecdhePSKAES128CBC: "TLS_ECDHE_PSK_WITH_AES_128_CBC_SHA256"
+        case .ecdhePSKAES128GCM: "TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256"
+        }
+    }
+
+    /// The name in wolfSSL's cipher lists.
+    package var wolfSSLName: String {
+        switch self {
+        case .pskAES128CCM8: "PSK-AES128-CCM-8"
+        case .pskAES256CCM8: "PSK-AES256-CCM-8"
+        case .pskAES128CCM: "PSK-AES128-CCM"
+        case .pskAES256CCM: "PSK-AES256-CCM"
+        case .pskAES128GCM: "PSK-AES128-GCM-SHA256"
+        case .pskAES256GCM: "PSK-AES256-GCM-SHA384"
+        case .pskAES128CBC: "PSK-AES128-CBC-SHA256"
+        case .ecdhePSKChaCha20: "ECDHE-PSK-CHACHA20-POLY1305"
+        case .ecdhePSKAES128CBC: "ECDHE-PSK-AES128-CBC-SHA256"
+        case .ecdhePSKAES128GCM: "ECDHE-PSK-AES128-GCM-SHA256"
+        }
+    }
+
+    /// The name in OpenSSL's cipher lists; OpenSSL itself lacks the last suite, whose name is formed alike.
+    package var openSSLName: String {
+        switch self {
+        case .pskAES128CCM8: "PSK-AES128-CCM8"
+        case .pskAES256CCM8: "PSK-AES256-CCM8"
+        default: self.wolfSSLName
+        }
+    }
+
+    /// Whether each handshake makes a Diffie-Hellman exchange, so that recorded traffic stays secret when the key leaks
+    /// later. It costs about four times the computing time.
+    package var hasForwardSecrecy: Bool {
+        switch self {
+        case .ecdhePSKChaCha20, .ecdhePSKAES128CBC, .ecdhePSKAES128GCM: true
+        default: false
+        }
+    }
+}
+
+extension CipherSuite: CustomStringConvertible {
+    /// The IANA name.
+    package var description: String { self.name }
 }

@@ -9,13 +9,21 @@ package struct PSKIdentity: Hashable, Sendable {
 
     /// Nil when `bytes` is empty, longer than 128 bytes or holds a NUL: a C library would see only what stands before
     /// the NUL, so that one identity could pass for another.
-    package init?(_ bytes: some Collection<UInt8>) {
+    package init?(_ bytes: [UInt8]) {
         guard !bytes.isEmpty, bytes.count <= Self.maximumLength, !bytes.contains(0) else { return nil }
-        self.bytes = Array(bytes)
+        self.bytes = bytes
     }
 
+    /// The same for bytes of any collection.
+    package init?(_ bytes: some Collection<UInt8>) { self.init(Array(bytes)) }
+
     /// The UTF-8 bytes of `text`, under the same conditions.
-    package init?(_ text: String) { self.init(text.utf8) }
+    package init?(_ text: String) { self.init(Array(text.utf8)) }
+
+    package func hash(into hasher: inout Hasher) {
+        // All at once: an array would be hashed byte by byte.
+        self.bytes.withUnsafeBytes { hasher.combine(bytes: $0) }
+    }
 
     /// The identity as text, when it is UTF-8.
     package var text: String? { String(validating: self.bytes, as: UTF8.self) }
@@ -24,6 +32,11 @@ package struct PSKIdentity: Hashable, Sendable {
 extension PSKIdentity: CustomStringConvertible, CustomReflectable {
     /// The first and last four characters, for logs: enough to recognise a device by, too little to use.
     package var description: String {
+        if self.bytes.allSatisfy({ 0x20..<0x7F ~= $0 }) {
+            guard self.bytes.count > 10 else { return String(decoding: self.bytes, as: UTF8.self) }
+            let start = String(decoding: self.bytes.prefix(4), as: UTF8.self)
+            return start + "…" + String(decoding: self.bytes.suffix(4), as: UTF8.self)
+        }
         let shown = self.text.map(Self.escaped) ?? self.bytes.map { Self.hexadecimal($0) }.joined()
         return shown.count <= 10 ? shown : "\(shown.prefix(4))…\(shown.suffix(4))"
     }

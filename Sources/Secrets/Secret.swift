@@ -45,12 +45,21 @@ package struct Secret: Sendable {
         if !isValid { return nil }
     }
 
-    /// `count` bytes from the operating system's generator.
+    /// `count` bytes from the operating system's generator: one system call for each 256 of them.
     package static func random(count: Int) -> Secret {
-        var generator = SystemRandomNumberGenerator()
-        return Secret(storage: Storage(count: count) { target in
-            for index in target.indices { target[index] = UInt8.random(in: .min ... .max, using: &generator) }
-        })
+        Secret(
+            storage: Storage(count: count) { target in
+                var rest = target[...]
+                while let base = UnsafeMutableRawBufferPointer(rebasing: rest).baseAddress, !rest.isEmpty {
+                    let part = min(rest.count, 256)
+                    // It fails on kernels without the call only, which no supported system has.
+                    guard getentropy(base, part) == 0 else {
+                        preconditionFailure("the operating system has no random numbers: error \(errno)")
+                    }
+                    rest = rest.dropFirst(part)
+                }
+            }
+        )
     }
 
     private init(storage: Storage) { self.storage = storage }

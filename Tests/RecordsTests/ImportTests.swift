@@ -152,6 +152,6 @@ struct ImportTests {
         let error = #expect(throws: RecordsError.self) {
             try records.sims.importRecords(from: self.scratch.path + "/none.csv", format: .csv, by: "test")
         }
-        #expect(error?.kind == .notPermitted)
+        #expect(error?.kind == .badData)
     }
 }

@@ -1,7 +1,6 @@
 package import CoAP
 package import DTLS
 package import LwM2M
-package import Secrets
 
 /// What the gateway runs with: the configuration file after it was read and checked, as plain values.
 ///

@@ -17,20 +17,14 @@ package struct IPAddress: Hashable, Sendable {
     /// The numeric forms that `inet_pton` reads; nil for anything else, host names included.
     package init?(_ text: some StringProtocol) {
         let text = String(text)
-        var v4 = in_addr()
+        var v4: UInt32 = 0
         if inet_pton(AF_INET, text, &v4) == 1 {
-            self.init(ipv4: UInt32(bigEndian: v4.s_addr))
+            self.init(ipv4: UInt32(bigEndian: v4))
             return
         }
-        var v6 = in6_addr()
+        var v6: (UInt64, UInt64) = (0, 0)
         guard inet_pton(AF_INET6, text, &v6) == 1 else { return nil }
-        let halves = withUnsafeBytes(of: &v6) { raw in
-            (
-                UInt64(bigEndian: raw.loadUnaligned(as: UInt64.self)),
-                UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
-            )
-        }
-        self.init(high: halves.0, low: halves.1)
+        self.init(high: UInt64(bigEndian: v6.0), low: UInt64(bigEndian: v6.1))
     }
 
     package var isIPv4: Bool { self.high == 0 && self.low >> 32 == 0xFFFF }
@@ -41,7 +35,7 @@ extension IPAddress: CustomStringConvertible {
     package var description: String {
         var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         if self.isIPv4 {
-            var v4 = in_addr(s_addr: UInt32(truncatingIfNeeded: self.low).bigEndian)
+            var v4 = UInt32(truncatingIfNeeded: self.low).bigEndian
             inet_ntop(AF_INET, &v4, &text, socklen_t(text.count))
         } else {
             var halves = (self.high.bigEndian, self.low.bigEndian)

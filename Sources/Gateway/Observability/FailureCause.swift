@@ -16,6 +16,7 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case superseded = "superseded by a new request"
     case publicationRefused = "publication refused"
     case malformed
+    case upstreamMalformed = "malformed upstream message"
     case unsupported
     case storeUnavailable = "store unavailable"
     case limit
@@ -32,7 +33,9 @@ package enum FailureCause: String, Sendable, CaseIterable {
         case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .deviceUnreachable, .deviceRefused,
             .finishRefused, .superseded, .malformed:
             .device
-        case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .publicationRefused, .unsupported: .upstream
+        case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
+            .unsupported:
+            .upstream
         case .suspended, .retired, .noRouteForServer, .shutdown: .operator
         case .storeUnavailable, .limit, .internal: .gateway
         }

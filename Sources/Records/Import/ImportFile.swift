@@ -19,7 +19,7 @@ struct ImportFile: ~Copyable {
         self.descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard self.descriptor >= 0 else {
             throw RecordsError(
-                .notPermitted,
+                errno == ENOENT ? .badData : .notPermitted,
                 "cannot read \(path): \(errorText(errno))",
                 remedy: "name a readable file"
             )

@@ -1,0 +1,90 @@
+internal import CoAP
+internal import LwM2M
+internal import Secrets
+
+extension BootstrapSession {
+    /// One bootstrap, from the request that began it to its end.
+    struct Attempt: Sendable {
+        /// Legal order: `leasing` → `requesting` → `running`; back to `leasing` when another server is tried.
+        enum Step: Sendable {
+            /// Waits for a socket to the bootstrap server.
+            case leasing
+            /// `POST /bs` is upstream; the device waits for its answer.
+            case requesting
+            /// The device has its 2.04. The operation of the server that is being carried out, if any.
+            case running(Operation?)
+        }
+
+        /// A request of the server on its way through.
+        struct Operation: Sendable {
+            enum Stage: Sendable {
+                case atDevice
+                /// Finish, until the credentials are on disk.
+                case waitingForStore
+            }
+
+            let request: MessageLayer.RequestID
+            let isFinish: Bool
+            var isWrite = false
+            var stage: Stage
+
+            var isAtDevice: Bool {
+                if case .atDevice = self.stage { true } else { false }
+            }
+        }
+
+        struct Held: Sendable {
+            let id: MessageLayer.RequestID
+            let request: CoAPRequest
+        }
+
+        /// The device's request, which is answered once.
+        let request: MessageLayer.RequestID
+        let endpoint: String
+        let query: [String]
+        var rewriter: AccountRewriter
+        /// Servers not yet asked.
+        var remaining: [GatewayConfiguration.Upstream]
+        var upstream: GatewayConfiguration.Upstream?
+        var step = Step.leasing
+        /// Moved by every command of the server: the device gives up after the same time without one (spec 1.7).
+        var deadline: ContinuousClock.Instant
+        /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
+        var held: [Held] = []
+        var minted: [OneTimeCredential] = []
+        /// Store orders whose outcome is still open.
+        var storing = 0
+        /// Why something that the server wrote was refused: the cause of the end, if nothing better follows.
+        var refusal: FailureCause?
+        /// Finish must not pass for a reason that no repeated write can heal; ``AccountRewriter/mayFinish`` tells the
+        /// other reasons (T42).
+        var mustNotFinish = false
+        /// From here on the outcome is the device's: its credentials stay valid whatever else fails (T10).
+        var finishReachedDevice = false
+        /// Added to the record of the end.
+        var detail: [AuditEvent.Field] = []
+
+        init(
+            request: MessageLayer.RequestID, endpoint: String, query: [String], rewriter: AccountRewriter,
+            remaining: [GatewayConfiguration.Upstream], deadline: ContinuousClock.Instant
+        ) {
+            self.request = request
+            self.endpoint = endpoint
+            self.query = query
+            self.rewriter = rewriter
+            self.remaining = remaining
+            self.deadline = deadline
+        }
+
+        /// Whether the device has its answer to the Bootstrap-Request.
+        var isAnswered: Bool {
+            if case .running = self.step { true } else { false }
+        }
+
+        var bootstrapRequest: CoAPRequest {
+            var request = CoAPRequest(.post, path: ["bs"])
+            for parameter in self.query { request.options.append(.uriQuery, string: parameter) }
+            return request
+        }
+    }
+}

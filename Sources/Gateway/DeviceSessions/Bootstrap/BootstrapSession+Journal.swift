@@ -1,0 +1,55 @@
+internal import LwM2M
+internal import Secrets
+
+/// The audit records of a bootstrap. Keys appear as fingerprints alone.
+extension BootstrapSession {
+    func event(
+        _ name: AuditEvent.Name, _ time: Int64, cause: FailureCause? = nil, endpoint: String? = nil
+    ) -> AuditEvent {
+        AuditEvent(
+            name, time: time, cause: cause, iccid: self.subject.record.iccid,
+            endpoint: endpoint ?? self.subject.record.endpoint, peer: self.subject.peer, session: self.subject.session
+        )
+    }
+
+    func event(
+        _ name: AuditEvent.Name, _ time: Int64, of attempt: Attempt, cause: FailureCause? = nil
+    ) -> AuditEvent {
+        var event = self.event(name, time, cause: cause, endpoint: attempt.endpoint)
+        event.upstream = attempt.upstream?.uri.description
+        event.detail = attempt.detail
+        return event
+    }
+
+    func mintedEvent(_ credential: OneTimeCredential, of attempt: Attempt, _ time: Int64) -> AuditEvent {
+        var event = self.event(.credentialMinted, time, of: attempt)
+        event.detail = [
+            .init("server", .text(credential.server)),
+            .init("ssid", .integer(Int64(credential.shortServerID))),
+            .init("identity", .text(credential.identity.description)),
+            .init("key", .text(KeyFingerprint.text(of: credential.key))),
+        ]
+        return event
+    }
+
+    func writtenEvent(_ change: AccountChange, of attempt: Attempt, _ time: Int64) -> AuditEvent {
+        var event = self.event(.bootstrapWritten, time, of: attempt)
+        event.detail = [
+            .init("instance", .integer(Int64(change.instanceID))),
+            .init("account", .text(change.isBootstrapServer ? "bootstrap" : change.server ?? "server")),
+            .init("ssid", .integer(Int64(change.shortServerID ?? 0))),
+            .init("before", .object(Self.fields(change.before))),
+            .init("after", .object(Self.fields(change.after))),
+        ]
+        return event
+    }
+
+    private static func fields(_ account: AccountSummary) -> [AuditEvent.Field] {
+        var fields: [AuditEvent.Field] = [
+            .init("uri", .text(account.uri)), .init("security", .text(account.securityMode)),
+        ]
+        if let identity = account.identity { fields.append(.init("identity", .text(identity))) }
+        if let key = account.key { fields.append(.init("key", .text(KeyFingerprint.text(of: key)))) }
+        return fields
+    }
+}

@@ -1,0 +1,262 @@
+package import CoAP
+internal import LwM2M
+internal import Secrets
+
+/// The commands of the bootstrap server: Discover, Read, Write, Delete, Finish (spec 1.3 to 1.7).
+extension BootstrapSession {
+    /// How many commands of the server may wait; a server sends the next one after the answer to the one before.
+    private static var maximumHeld: Int { 8 }
+
+    /// Bytes of a body that fit into one message to any device: 1280 of IPv6 less the headers of IP, UDP, DTLS and CoAP.
+    static var maximumPayload: Int { 1120 }
+
+    /// A new request of the server on the lease of this bootstrap.
+    package mutating func upstreamRequested(
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: ContinuousClock.Instant, wallClock: Int64,
+        into actions: inout [Action]
+    ) {
+        guard var attempt = self.attempt else {
+            actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
+            return
+        }
+        attempt.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
+        switch attempt.step {
+        case .leasing:
+            // No lease, no server: the request belongs to one that was given back.
+            actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
+        case .requesting, .running(.some):
+            if attempt.held.count < Self.maximumHeld {
+                attempt.held.append(Attempt.Held(id: id, request: request))
+            } else {
+                actions.append(.answerUpstream(id, CoAPResponse(.serviceUnavailable, maxAge: 1)))
+            }
+            self.attempt = attempt
+        case .running(.none):
+            self.attempt = attempt
+            self.carryOut(id, request, wallClock: wallClock, into: &actions)
+        }
+    }
+
+    private mutating func carryOut(
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, wallClock: Int64, into actions: inout [Action]
+    ) {
+        if let refusal = request.blockRefusal {
+            actions.append(.answerUpstream(id, refusal))
+            self.attempt?.refusal = .unsupported
+            self.attempt?.mustNotFinish = true
+            return
+        }
+        guard let path = request.uriPath else {
+            actions.append(.answerUpstream(id, CoAPResponse(.badRequest)))
+            return
+        }
+        switch BootstrapOperation(from: .server, method: request.code.rawValue, path: path, accept: request.accept) {
+        case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
+        case .delete(let target):
+            do throws(RewriteRefusal) {
+                try self.attempt?.rewriter.permitDelete(target)
+            } catch {
+                actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
+                return
+            }
+            self.passToDevice(id, CoAPRequest(.delete, path: target.segments), isFinish: false, into: &actions)
+        case .discover(let target), .read(let target):
+            let passed = CoAPRequest(.get, path: target.segments, accept: request.accept)
+            self.passToDevice(id, passed, isFinish: false, into: &actions)
+        case .finish: self.finish(id, wallClock: wallClock, into: &actions)
+        case .refused(let code): actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
+        case .request, .other: actions.append(.answerUpstream(id, CoAPResponse(.methodNotAllowed)))
+        }
+    }
+
+    // MARK: - Write
+
+    private mutating func write(
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, path: [String], wallClock: Int64,
+        into actions: inout [Action]
+    ) {
+        guard var attempt = self.attempt else { return }
+        var minted: [OneTimeCredential] = []
+        let written: RewrittenWrite
+        do throws(RewriteRefusal) {
+            let record = self.subject.record
+            let policy = self.configuration.credentials
+            let endpoint = attempt.endpoint
+            written = try attempt.rewriter.rewrite(
+                path: path, contentFormat: request.contentFormat, payload: request.payload
+            ) { server, shortServerID in
+                let credential = OneTimeCredential.mint(
+                    for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
+                    policy: policy, at: wallClock
+                )
+                minted.append(credential)
+                return (credential.identity, credential.key)
+            }
+        } catch {
+            actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
+            let detail: [AuditEvent.Field] = [
+                .init("path", .text("/" + path.joined(separator: "/"))), .init("reason", .text(error.message)),
+            ]
+            var event = self.event(.bootstrapRefused, wallClock, of: attempt, cause: error.cause)
+            event.detail += detail
+            actions.append(.journal(event))
+            actions.append(.warn(error.cause))
+            if error.isAccount && attempt.refusal == nil { attempt.refusal = error.cause }
+            self.attempt = attempt
+            return
+        }
+        attempt.minted += minted
+        guard written.payload.count <= Self.maximumPayload else {
+            // What does not fit into one message would need block-wise transfer towards the device.
+            actions.append(.answerUpstream(id, CoAPResponse(.requestEntityTooLarge)))
+            actions.append(.warn(.unsupported))
+            attempt.refusal = .unsupported
+            attempt.mustNotFinish = true
+            self.attempt = attempt
+            return
+        }
+        if !minted.isEmpty {
+            attempt.storing += 1
+            actions.append(.store(minted))
+            for credential in minted {
+                actions.append(.journal(self.mintedEvent(credential, of: attempt, wallClock)))
+            }
+        }
+        for change in written.accounts {
+            actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
+        }
+        self.attempt = attempt
+        var passed = CoAPRequest(.put, path: written.path.segments)
+        if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
+        passed.payload = written.payload
+        self.passToDevice(id, passed, isFinish: false, into: &actions)
+    }
+
+    // MARK: - Finish
+
+    private mutating func finish(
+        _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard var attempt = self.attempt else { return }
+        if attempt.mustNotFinish || !attempt.rewriter.mayFinish {
+            // The server may correct what was refused and finish again; until then the device must not.
+            actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
+            return
+        }
+        guard attempt.storing == 0 else {
+            attempt.step = .running(Attempt.Operation(request: id, isFinish: true, stage: .waitingForStore))
+            self.attempt = attempt
+            return
+        }
+        self.passFinish(id, into: &actions)
+    }
+
+    private mutating func passFinish(_ id: MessageLayer.RequestID, into actions: inout [Action]) {
+        self.attempt?.finishReachedDevice = true
+        self.passToDevice(id, CoAPRequest(.post, path: ["bs"]), isFinish: true, into: &actions)
+    }
+
+    /// The credentials of one store order are on disk, or could not be brought there.
+    package mutating func credentialsStored(
+        _ isDurable: Bool, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard var attempt = self.attempt, attempt.storing > 0 else { return }
+        attempt.storing -= 1
+        if !isDurable {
+            attempt.refusal = .storeUnavailable
+            attempt.mustNotFinish = true
+        }
+        self.attempt = attempt
+        guard attempt.storing == 0, case .running(.some(let operation)) = attempt.step,
+            case .waitingForStore = operation.stage
+        else { return }
+        if attempt.mustNotFinish {
+            self.attempt?.step = .running(nil)
+            actions.append(.answerUpstream(operation.request, CoAPResponse(.internalServerError)))
+            self.fail(.storeUnavailable, releasing: .parked, wallClock: wallClock, into: &actions)
+        } else {
+            self.passFinish(operation.request, into: &actions)
+        }
+    }
+
+    // MARK: - The device's side
+
+    private mutating func passToDevice(
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, into actions: inout [Action]
+    ) {
+        let isWrite = request.code == .put
+        self.attempt?.step = .running(
+            Attempt.Operation(request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice)
+        )
+        actions.append(.requestDevice(request))
+    }
+
+    /// The device has answered the command that is under way.
+    package mutating func deviceAnswered(
+        _ response: CoAPResponse, now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard let attempt = self.attempt, case .running(.some(let operation)) = attempt.step, operation.isAtDevice
+        else { return }
+        guard !response.isPartial else {
+            // A body in blocks cannot be carried yet; a part of it must not pass for the whole.
+            actions.append(.answerUpstream(operation.request, CoAPResponse(.notImplemented)))
+            self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)
+            return
+        }
+        actions.append(.answerUpstream(operation.request, Self.passed(response)))
+        if operation.isFinish && response.code == .changed {
+            self.attempt = nil
+            actions.append(.releaseLease(.clean))
+            actions.append(.journal(self.event(.bootstrapFinished, wallClock, of: attempt)))
+            actions.append(.ended(nil))
+            return
+        }
+        if operation.isFinish && response.code != .notAcceptable {
+            self.attempt?.detail = [.init("code", .text(response.code.description))]
+            self.fail(.finishRefused, releasing: .parked, wallClock: wallClock, into: &actions)
+            return
+        }
+        // What the device refuses is the cause of the end, unless the server corrects it.
+        if operation.isWrite && !response.code.isSuccess { self.attempt?.refusal = attempt.refusal ?? .deviceRefused }
+        if operation.isFinish {
+            // 4.06: the server may correct the configuration and finish again (spec 1.7).
+            self.attempt?.finishReachedDevice = false
+            self.attempt?.refusal = attempt.refusal ?? .finishRefused
+        }
+        self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)
+    }
+
+    /// The device did not answer, or refused the message itself.
+    package mutating func deviceFailed(
+        _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard let attempt = self.attempt, case .running(.some(let operation)) = attempt.step, operation.isAtDevice
+        else { return }
+        // The first message without an acknowledgement stops the flow (spec 4.7).
+        actions.append(.answerUpstream(operation.request, UpstreamAnswer.response(to: failure)))
+        self.attempt?.step = .running(nil)
+        let isUnreachable = failure == .unacknowledged || failure == .noResponse
+        self.fail(
+            isUnreachable ? .deviceUnreachable : .deviceRefused, releasing: .parked, wallClock: wallClock,
+            into: &actions
+        )
+    }
+
+    private mutating func continueWithHeld(
+        now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
+    ) {
+        self.attempt?.step = .running(nil)
+        while let attempt = self.attempt, case .running(.none) = attempt.step, let next = attempt.held.first {
+            self.attempt?.held.removeFirst()
+            self.upstreamRequested(next.id, next.request, now: now, wallClock: wallClock, into: &actions)
+        }
+    }
+
+    /// What the server may know of the device's answer: its code, its format and its body.
+    private static func passed(_ response: CoAPResponse) -> CoAPResponse {
+        var passed = CoAPResponse(response.code)
+        if let format = response.options.uint(.contentFormat) { passed.options.append(.contentFormat, uint: format) }
+        passed.payload = response.payload
+        return passed
+    }
+}

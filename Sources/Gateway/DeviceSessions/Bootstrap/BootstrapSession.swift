@@ -1,0 +1,275 @@
+package import CoAP
+internal import LwM2M
+package import Secrets
+
+/// The bootstrap of one device, from its Bootstrap-Request to the answer to Finish: events in, actions out.
+///
+/// One value per device session; it outlives single bootstraps, because a device may ask again at any time (T3). It knows
+/// no sockets, clocks or tasks: its owner, the actor of the device sessions, feeds events on the event loop of the shard
+/// and carries out the actions in order. Requests of the upstream server pass one at a time (T7) and only after the
+/// device has its 2.04 (T5). Finish passes only when every credential of this bootstrap is on disk (T38, T39) and no
+/// account was refused (T42).
+package struct BootstrapSession: Sendable {
+    /// The device, as the rest of the gateway has established it.
+    package struct Subject: Sendable {
+        package var record: SIMRecord
+        /// The port that the device came through.
+        package var arrival: GatewayConfiguration.Security
+        /// Address and port, for the journal.
+        package var peer: String
+        package var session: UInt64
+
+        package init(record: SIMRecord, arrival: GatewayConfiguration.Security, peer: String, session: UInt64) {
+            self.record = record
+            self.arrival = arrival
+            self.peer = peer
+            self.session = session
+        }
+    }
+
+    package enum Action: Sendable, Equatable {
+        /// Find a socket to one of these servers; the answer comes as ``leaseGranted(_:now:into:)`` or
+        /// ``leaseRefused(_:now:into:)``.
+        case acquireLease([GatewayConfiguration.Upstream])
+        case releaseLease(LeaseEnd)
+        /// Send this on the lease; its outcome comes as ``upstreamAnswered(_:now:into:)`` or ``upstreamFailed(_:now:into:)``.
+        case requestUpstream(CoAPRequest)
+        /// Forget the request that is under way upstream.
+        case cancelUpstreamRequest
+        case answerUpstream(MessageLayer.RequestID, CoAPResponse)
+        /// Send this to the device; its outcome comes as ``deviceAnswered(_:now:into:)`` or ``deviceFailed(_:now:into:)``.
+        case requestDevice(CoAPRequest)
+        /// Forget the request that is under way at the device.
+        case cancelDeviceRequest
+        case answerDevice(MessageLayer.RequestID, CoAPResponse)
+        /// Make these durable and usable at once; the outcome comes as ``credentialsStored(_:now:into:)``.
+        case store([OneTimeCredential])
+        /// This bootstrap came to nothing: its credentials go (T38).
+        case discard([PSKIdentity])
+        case journal(AuditEvent)
+        /// Something was refused that the operator should know of now, although the bootstrap goes on.
+        case warn(FailureCause)
+        /// A bootstrap is over: nil when the device and its server both have their answer to Finish.
+        case ended(FailureCause?)
+    }
+
+    var subject: Subject
+    let configuration: GatewayConfiguration
+    var attempt: Attempt?
+
+    package init(subject: Subject, configuration: GatewayConfiguration) {
+        self.subject = subject
+        self.configuration = configuration
+    }
+
+    /// The record has changed; what comes from now on is judged by the new one.
+    package mutating func update(_ record: SIMRecord) { self.subject.record = record }
+
+    /// True between a Bootstrap-Request that was let through and its end.
+    package var isRunning: Bool { self.attempt != nil }
+
+    /// When ``handleDeadline(now:into:)`` has to be called; nil while nothing runs.
+    package var deadline: ContinuousClock.Instant? { self.attempt?.deadline }
+
+    // MARK: - The device asks
+
+    /// `POST /bs` with a new message ID (repeats are answered by the message layer and never get here). The newest
+    /// request wins: a running bootstrap is superseded and the new one goes upstream from the same port, so that the
+    /// server replaces its session too (T3).
+    package mutating func deviceRequested(
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: ContinuousClock.Instant, wallClock: Int64,
+        into actions: inout [Action]
+    ) {
+        switch Gate.judge(request, record: self.subject.record, arrival: self.subject.arrival) {
+        case .refuse(let cause):
+            actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
+            actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: cause)))
+            actions.append(.ended(cause))
+        case .forward(let endpoint, let query):
+            let inherited = self.supersede(wallClock: wallClock, into: &actions)
+            var attempt = Attempt(
+                request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(),
+                remaining: self.configuration.bootstrap.upstreams,
+                deadline: now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
+            )
+            actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
+            if let upstream = inherited {
+                attempt.upstream = upstream
+                attempt.remaining.removeAll { $0 == upstream }
+                attempt.step = .requesting
+                actions.append(.requestUpstream(attempt.bootstrapRequest))
+            } else {
+                actions.append(.acquireLease(attempt.remaining))
+            }
+            self.attempt = attempt
+        }
+    }
+
+    /// Ends the running bootstrap in favour of a new request. Returns the server whose lease the new one goes on with.
+    private mutating func supersede(
+        wallClock: Int64, into actions: inout [Action]
+    ) -> GatewayConfiguration.Upstream? {
+        guard let old = self.attempt else { return nil }
+        self.attempt = nil
+        if case .running(.some(let operation)) = old.step, operation.isAtDevice { actions.append(.cancelDeviceRequest) }
+        if case .requesting = old.step { actions.append(.cancelUpstreamRequest) }
+        // The message layer keeps a request until it has its answer, wanted or not.
+        if !old.isAnswered { actions.append(.answerDevice(old.request, DeviceAnswer.response(to: .limit))) }
+        self.conclude(old, .superseded, wallClock: wallClock, into: &actions)
+        if case .leasing = old.step {
+            // The lease is still being looked for: that search goes, a new one begins.
+            actions.append(.releaseLease(.parked))
+            return nil
+        }
+        return old.upstream
+    }
+
+    // MARK: - The lease
+
+    package mutating func leaseGranted(
+        _ upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant, into actions: inout [Action]
+    ) {
+        guard var attempt = self.attempt, case .leasing = attempt.step else { return }
+        attempt.upstream = upstream
+        attempt.remaining.removeAll { $0 == upstream }
+        attempt.step = .requesting
+        actions.append(.requestUpstream(attempt.bootstrapRequest))
+        self.attempt = attempt
+    }
+
+    /// No socket to any server was to be had.
+    package mutating func leaseRefused(_ cause: FailureCause, wallClock: Int64, into actions: inout [Action]) {
+        guard let attempt = self.attempt, case .leasing = attempt.step else { return }
+        actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: cause)))
+        self.fail(cause, releasing: nil, wallClock: wallClock, into: &actions)
+    }
+
+    /// The socket of the lease died; the lease is gone already.
+    package mutating func leaseBroken(_ cause: FailureCause, wallClock: Int64, into actions: inout [Action]) {
+        guard let attempt = self.attempt else { return }
+        if case .requesting = attempt.step {
+            self.tryNextUpstream(after: cause, releasing: nil, wallClock: wallClock, into: &actions)
+        } else {
+            if case .running(.some(let operation)) = attempt.step, operation.isAtDevice {
+                actions.append(.cancelDeviceRequest)
+            }
+            self.fail(cause, releasing: nil, wallClock: wallClock, into: &actions)
+        }
+    }
+
+    // MARK: - The upstream's answer to POST /bs
+
+    package mutating func upstreamAnswered(
+        _ response: CoAPResponse, now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard var attempt = self.attempt, case .requesting = attempt.step else { return }
+        // Only exactly 2.04 counts as accepted (spec 1.2). The diagnostic stays here: it may name what is behind us.
+        guard response.code == .changed else {
+            let code = response.code.isSuccess ? CoAPCode.badGateway : response.code
+            actions.append(
+                .answerDevice(attempt.request, DeviceAnswer.response(to: .upstreamRefused, upstreamCode: code))
+            )
+            self.attempt?.detail = [.init("code", .text(response.code.description))]
+            self.fail(.upstreamRefused, releasing: .parked, wallClock: wallClock, into: &actions)
+            return
+        }
+        actions.append(.answerDevice(attempt.request, CoAPResponse(.changed)))
+        actions.append(.journal(self.event(.bootstrapForwarded, wallClock, of: attempt)))
+        attempt.step = .running(nil)
+        attempt.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
+        let overtaken = attempt.held
+        attempt.held = []
+        self.attempt = attempt
+        for held in overtaken {
+            self.upstreamRequested(held.id, held.request, now: now, wallClock: wallClock, into: &actions)
+        }
+    }
+
+    /// `POST /bs` found no answer upstream.
+    package mutating func upstreamFailed(
+        _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard let attempt = self.attempt, case .requesting = attempt.step else { return }
+        switch failure {
+        case .reset, .unusableResponse:
+            actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: .upstreamRefused)))
+            self.fail(.upstreamRefused, releasing: .parked, wallClock: wallClock, into: &actions)
+        case .unacknowledged, .noResponse:
+            self.tryNextUpstream(after: .upstreamSilent, releasing: .parked, wallClock: wallClock, into: &actions)
+        case .overloaded:
+            self.tryNextUpstream(after: .limit, releasing: .parked, wallClock: wallClock, into: &actions)
+        }
+    }
+
+    /// Nothing of this bootstrap has reached the device yet, so another server may be asked.
+    private mutating func tryNextUpstream(
+        after cause: FailureCause, releasing end: LeaseEnd?, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard var attempt = self.attempt else { return }
+        guard !attempt.remaining.isEmpty else {
+            actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: cause)))
+            self.fail(cause, releasing: end, wallClock: wallClock, into: &actions)
+            return
+        }
+        if let end { actions.append(.releaseLease(end)) }
+        attempt.step = .leasing
+        attempt.upstream = nil
+        actions.append(.acquireLease(attempt.remaining))
+        self.attempt = attempt
+    }
+
+    // MARK: - Ends
+
+    /// The device's session is over: close_notify, a new handshake, silence (T4). What runs upstream gets no more
+    /// answers; the socket stays reserved for this device's next request.
+    package mutating func deviceGone(_ cause: FailureCause, wallClock: Int64, into actions: inout [Action]) {
+        guard let attempt = self.attempt else { return }
+        if case .requesting = attempt.step { actions.append(.cancelUpstreamRequest) }
+        if case .running(.some(let operation)) = attempt.step {
+            actions.append(.answerUpstream(operation.request, CoAPResponse(.gatewayTimeout)))
+        }
+        // A device that leaves because an account of it was refused has not failed by itself.
+        let root = cause == .deviceUnreachable ? attempt.refusal ?? cause : cause
+        self.fail(root, releasing: .parked, wallClock: wallClock, into: &actions)
+    }
+
+    /// The time in which the next command of the server had to come is over: the device has given up as well (spec 1.7).
+    package mutating func handleDeadline(
+        now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard let attempt = self.attempt, attempt.deadline <= now else { return }
+        self.deviceGone(attempt.refusal ?? .upstreamSilent, wallClock: wallClock, into: &actions)
+    }
+
+    /// Ends the attempt as failed. `end` nil: there is no lease to give back.
+    mutating func fail(
+        _ cause: FailureCause, releasing end: LeaseEnd?, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard let attempt = self.attempt else { return }
+        self.attempt = nil
+        if let end { actions.append(.releaseLease(end)) }
+        self.conclude(attempt, cause, wallClock: wallClock, into: &actions)
+    }
+
+    private func conclude(
+        _ attempt: Attempt, _ cause: FailureCause, wallClock: Int64, into actions: inout [Action]
+    ) {
+        if !attempt.minted.isEmpty && !attempt.finishReachedDevice {
+            actions.append(.discard(attempt.minted.map(\.identity)))
+        }
+        actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: attempt, cause: cause)))
+        actions.append(.ended(cause))
+    }
+
+    private func makeRewriter() -> AccountRewriter {
+        let record = self.subject.record
+        return AccountRewriter(
+            servers: self.configuration.servers,
+            unmatched: self.configuration.unmatched,
+            account: self.configuration.bootstrap.account,
+            arrival: record.profile == .plain ? .plain : self.subject.arrival,
+            bootstrapIdentity: record.identity,
+            bootstrapKey: record.key
+        )
+    }
+}

@@ -1,0 +1,76 @@
+internal import CoAP
+internal import DTLS
+internal import NIOCore
+
+/// Where a device's datagrams come from: one of our sockets and the address on the other side.
+struct PeerKey: Hashable, Sendable {
+    let listener: Int
+    let address: PeerAddress
+}
+
+/// One address at one of our sockets: the session that lives there, and the handshake that may replace it.
+///
+/// A live session survives a ClientHello from its address until the new handshake has proved itself (RFC 6347, 4.2.8).
+final class DevicePeer: Timed {
+    let key: PeerKey
+    /// Kept for answers: making one costs an allocation.
+    let remote: SocketAddress
+    var session: DeviceSession?
+    var handshake: Handshake?
+    var due: ContinuousClock.Instant?
+    var queueIndex = -1
+
+    init(key: PeerKey, remote: SocketAddress) {
+        self.key = key
+        self.remote = remote
+    }
+
+    var isEmpty: Bool { self.session == nil && self.handshake == nil }
+}
+
+/// A DTLS handshake under way.
+final class Handshake {
+    let dtls: DTLSSession
+    /// What the identity stands for, once it was looked up.
+    var resolution: IdentityResolution?
+
+    init(dtls: DTLSSession) { self.dtls = dtls }
+}
+
+/// One device that has shown who it is: its secure channel if it has one, its message layer, and what it is doing.
+///
+/// Owned by the ``DeviceSessions`` actor of its shard and touched nowhere else.
+final class DeviceSession {
+    let id: UInt64
+    let peer: DevicePeer
+    let arrival: GatewayConfiguration.Security
+    /// Nil for a device that came plain.
+    let dtls: DTLSSession?
+    var layer: MessageLayer
+    var record: SIMRecord
+    /// Exactly one of the two is there: the identity (or, plain, the path) has decided.
+    var bootstrap: BootstrapSession?
+    var registration: RegistrationRelay?
+    var lease: LeaseID?
+    /// The command of the bootstrap server that is at the device.
+    var deviceExchange: MessageLayer.ExchangeID?
+    /// The Bootstrap-Request that is upstream.
+    var upstreamExchange: MessageLayer.ExchangeID?
+    var lastHeard: ContinuousClock.Instant
+    /// True once the device has acknowledged or answered anything: its address is not forged.
+    var hasAnswered = false
+    var isClosed = false
+
+    init(
+        id: UInt64, peer: DevicePeer, arrival: GatewayConfiguration.Security, dtls: DTLSSession?,
+        layer: MessageLayer, record: SIMRecord, now: ContinuousClock.Instant
+    ) {
+        self.id = id
+        self.peer = peer
+        self.arrival = arrival
+        self.dtls = dtls
+        self.layer = layer
+        self.record = record
+        self.lastHeard = now
+    }
+}

@@ -1,0 +1,114 @@
+package import CoAP
+package import NIOCore
+
+/// Where the sockets and the pool come in. Everything here is called on the loop of the shard.
+extension DeviceSessions: DatagramReceiver {
+    nonisolated package func datagram(
+        _ buffer: ByteBuffer, from address: PeerAddress, remote: SocketAddress, listener: Int
+    ) {
+        self.assumeIsolated { sessions in
+            // The sockets are bound one after another; the first datagrams may come before all are known.
+            guard listener < sessions.listeners.count else { return }
+            sessions.counters.datagramsFromDevices += 1
+            let now = sessions.environment.now()
+            let key = PeerKey(listener: listener, address: address)
+            buffer.withUnsafeReadableBytes { bytes in
+                switch sessions.listeners[listener].security {
+                case .dtls: sessions.receiveRecord(bytes, key: key, remote: remote, now: now)
+                case .plain: sessions.receivePlain(bytes, key: key, remote: remote, now: now)
+                }
+            }
+        }
+    }
+
+    nonisolated package func readComplete(listener: Int) { self.assumeIsolated { $0.endTurn() } }
+}
+
+extension DeviceSessions: LeaseHolder {
+    nonisolated package func leaseGranted(
+        _ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant
+    ) {
+        self.assumeIsolated { sessions in
+            sessions.withSession(of: id, now: now) { session, work in
+                session.bootstrap?.leaseGranted(upstream, now: now, into: &work.bootstrap)
+                session.registration?.leaseGranted(into: &work.registration)
+            }
+        }
+    }
+
+    nonisolated package func leaseRefused(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+        self.assumeIsolated { sessions in
+            sessions.withSession(of: id, now: now, isOver: true) { session, work in
+                session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)
+                session.registration?.leaseRefused(cause, into: &work.registration)
+            }
+        }
+    }
+
+    nonisolated package func leaseBroken(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+        self.assumeIsolated { sessions in
+            sessions.withSession(of: id, now: now, isOver: true) { session, work in
+                session.bootstrap?.leaseBroken(cause, wallClock: work.wallClock, into: &work.bootstrap)
+                session.registration?.leaseBroken(cause, wallClock: work.wallClock, into: &work.registration)
+            }
+        }
+    }
+
+    nonisolated package func lease(
+        _ id: LeaseID, received event: MessageLayer.Event, now: ContinuousClock.Instant
+    ) {
+        self.assumeIsolated { sessions in
+            sessions.withSession(of: id, now: now) { session, work in Self.handle(event, of: session, &work) }
+        }
+    }
+
+    nonisolated package func upstreamReadComplete() { self.assumeIsolated { $0.endTurn() } }
+
+    /// `isOver`: the lease is gone already and must not be released.
+    private func withSession(
+        of lease: LeaseID, now: ContinuousClock.Instant, isOver: Bool = false,
+        _ body: (DeviceSession, inout Work) -> Void
+    ) {
+        guard let session = self.byLease[lease] else { return }
+        if isOver {
+            self.byLease[lease] = nil
+            session.lease = nil
+            session.upstreamExchange = nil
+        }
+        var work = Work(now: now, wallClock: self.environment.wallClock())
+        body(session, &work)
+        self.carryOut(&work, for: session)
+        self.schedule(session.peer)
+    }
+
+    /// Something that the message layer of the upstream socket reports.
+    private static func handle(_ event: MessageLayer.Event, of session: DeviceSession, _ work: inout Work) {
+        switch event {
+        case .request(let id, let request):
+            session.bootstrap?.upstreamRequested(
+                id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
+            )
+            session.registration?.upstreamRequested(id, request, into: &work.registration)
+        case .response(let exchange, let response):
+            if session.upstreamExchange == exchange {
+                session.upstreamExchange = nil
+                session.bootstrap?.upstreamAnswered(
+                    response, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
+                )
+            }
+            session.registration?.upstreamAnswered(
+                exchange, response, wallClock: work.wallClock, into: &work.registration
+            )
+        case .failed(let exchange, let failure):
+            if session.upstreamExchange == exchange {
+                session.upstreamExchange = nil
+                session.bootstrap?.upstreamFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
+            }
+            session.registration?.upstreamFailed(
+                exchange, failure, wallClock: work.wallClock, into: &work.registration
+            )
+        case .settled(let id, .reset): session.registration?.upstreamCancelled(id, into: &work.registration)
+        case .settled, .transmit, .acknowledged, .notification, .pong, .dropped: break
+        }
+    }
+}

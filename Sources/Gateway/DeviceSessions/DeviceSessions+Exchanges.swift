@@ -1,0 +1,296 @@
+internal import CoAP
+internal import DTLS
+internal import NIOCore
+internal import Secrets
+
+/// From datagrams to messages, from messages to what a session is doing, and back.
+extension DeviceSessions {
+    func open(
+        _ peer: DevicePeer, _ arrival: GatewayConfiguration.Security, _ dtls: DTLSSession?, _ record: SIMRecord,
+        options: OptionPolicy, now: ContinuousClock.Instant
+    ) -> DeviceSession {
+        let layer = MessageLayer(
+            parameters: self.configuration.deviceTransmission, options: options, seed: self.nextSeed()
+        )
+        let session = DeviceSession(
+            id: self.nextSession, peer: peer, arrival: arrival, dtls: dtls, layer: layer, record: record, now: now
+        )
+        self.nextSession += 1
+        peer.session = session
+        self.sessionCount += 1
+        self.counters.sessionsOpened += 1
+        var siblings = self.byICCID[record.iccid] ?? []
+        if siblings.count >= self.configuration.limits.sessionsPerSIM, let oldest = siblings.first {
+            self.end(oldest, cause: .limit, now: now)
+            siblings = self.byICCID[record.iccid] ?? []
+        }
+        siblings.append(session)
+        self.byICCID[record.iccid] = siblings
+        return session
+    }
+
+    /// A datagram of a live session.
+    func receive(_ bytes: UnsafeRawBufferPointer, for session: DeviceSession, now: ContinuousClock.Instant) {
+        guard let dtls = session.dtls else {
+            session.lastHeard = now
+            self.withExchanges(of: session, now: now) { events, _ in
+                session.layer.receive(bytes, now: now, into: &events)
+            }
+            return
+        }
+        _ = dtls.receive(bytes, now: now)
+        dtls.drainOutput { self.transmit($0, to: session.peer) }
+        self.readPlaintext(of: session, now: now)
+    }
+
+    func readPlaintext(of session: DeviceSession, now: ContinuousClock.Instant) {
+        guard let dtls = session.dtls else { return }
+        self.withExchanges(of: session, now: now) { events, _ in
+            while dtls.read({ session.layer.receive($0, now: now, into: &events) }) { session.lastHeard = now }
+        }
+        if case .closed = dtls.phase, !session.isClosed { self.end(session, cause: .deviceUnreachable, now: now) }
+    }
+
+    /// Runs `body`, then everything that follows from it: events of the message layer become decisions, decisions become
+    /// messages, until nothing is left to do.
+    func withExchanges(
+        of session: DeviceSession, now: ContinuousClock.Instant,
+        _ body: (inout [MessageLayer.Event], inout [BootstrapSession.Action]) -> Void
+    ) {
+        var work = Work(now: now, wallClock: self.environment.wallClock())
+        body(&work.events, &work.bootstrap)
+        self.carryOut(&work, for: session)
+        self.schedule(session.peer)
+    }
+
+    /// What is still to be done for one session.
+    struct Work {
+        let now: ContinuousClock.Instant
+        let wallClock: Int64
+        var events: [MessageLayer.Event] = []
+        var bootstrap: [BootstrapSession.Action] = []
+        var registration: [RegistrationRelay.Action] = []
+    }
+
+    func carryOut(_ work: inout Work, for session: DeviceSession) {
+        var nextEvent = 0
+        var nextBootstrap = 0
+        var nextRegistration = 0
+        while true {
+            if nextEvent < work.events.count {
+                nextEvent += 1
+                self.handle(work.events[nextEvent - 1], of: session, &work)
+            } else if nextBootstrap < work.bootstrap.count {
+                nextBootstrap += 1
+                self.perform(work.bootstrap[nextBootstrap - 1], for: session, &work)
+            } else if nextRegistration < work.registration.count {
+                nextRegistration += 1
+                self.perform(work.registration[nextRegistration - 1], for: session, &work)
+            } else {
+                return
+            }
+        }
+    }
+
+    /// Something that the device's message layer reports.
+    private func handle(_ event: MessageLayer.Event, of session: DeviceSession, _ work: inout Work) {
+        switch event {
+        case .transmit(let datagram): self.send(datagram, to: session)
+        case .request(let id, let request): self.dispatch(id, request, of: session, &work)
+        case .acknowledged: self.noteAnswer(of: session)
+        case .response(let exchange, let response):
+            self.noteAnswer(of: session)
+            if session.deviceExchange == exchange {
+                session.deviceExchange = nil
+                session.bootstrap?.deviceAnswered(
+                    response, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
+                )
+            } else {
+                session.registration?.deviceAnswered(
+                    exchange, response, isObservation: response.options.contains(.observe), into: &work.registration
+                )
+            }
+        case .notification(let exchange, let response):
+            session.registration?.deviceNotified(exchange, response, into: &work.registration)
+        case .failed(let exchange, let failure):
+            if session.deviceExchange == exchange {
+                session.deviceExchange = nil
+                session.bootstrap?.deviceFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
+            } else {
+                session.registration?.deviceFailed(exchange, failure, into: &work.registration)
+            }
+        case .settled, .pong: break
+        case .dropped(let reason): self.counters.drop("device_\(reason)")
+        }
+    }
+
+    /// A request of the device: its identity or, on the plain port, its path has decided what it may ask for.
+    private func dispatch(
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, of session: DeviceSession, _ work: inout Work
+    ) {
+        if session.registration != nil {
+            session.registration?.deviceRequested(id, request, wallClock: work.wallClock, into: &work.registration)
+            return
+        }
+        let answer: CoAPResponse
+        switch (request.code, request.uriPath ?? [""]) {
+        case (.post, ["bs"]):
+            self.counters.bootstrapsRequested += 1
+            guard !self.isDraining else {
+                answer = DeviceAnswer.response(to: .shutdown)
+                break
+            }
+            session.bootstrap?.deviceRequested(
+                id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
+            )
+            return
+        case (.get, ["bspack"]), (.post, ["rd"]): answer = CoAPResponse(.notImplemented)
+        case (_, ["bs"]): answer = CoAPResponse(.methodNotAllowed)
+        default: answer = CoAPResponse(.notFound)
+        }
+        session.layer.respond(to: id, answer, now: work.now, into: &work.events)
+    }
+
+    // MARK: - Bootstrap actions
+
+    private func perform(_ action: BootstrapSession.Action, for session: DeviceSession, _ work: inout Work) {
+        switch action {
+        case .acquireLease(let upstreams):
+            let owner = LeaseOwner(iccid: session.record.iccid, leg: .bootstrap)
+            switch self.onPool({ $0.acquire(for: owner, upstreams: upstreams, now: work.now) }) {
+            case .granted(let lease, let upstream, _):
+                self.take(lease, for: session)
+                session.bootstrap?.leaseGranted(upstream, now: work.now, into: &work.bootstrap)
+            case .waiting(let lease): self.take(lease, for: session)
+            case .refused(let cause, _):
+                session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)
+            }
+        case .releaseLease(let end): self.release(end, of: session, now: work.now)
+        case .requestUpstream(let request):
+            guard let lease = session.lease else { return }
+            session.upstreamExchange = self.onPool { $0.send(request, on: lease, now: work.now) }
+        case .cancelUpstreamRequest:
+            guard let lease = session.lease, let exchange = session.upstreamExchange else { return }
+            session.upstreamExchange = nil
+            self.onPool { $0.cancel(exchange, on: lease) }
+        case .answerUpstream(let id, let response): self.answerUpstream(id, response, of: session, now: work.now)
+        case .requestDevice(let request):
+            session.deviceExchange = session.layer.send(request, now: work.now, into: &work.events)
+        case .cancelDeviceRequest:
+            if let exchange = session.deviceExchange { session.layer.cancel(exchange) }
+            session.deviceExchange = nil
+        case .answerDevice(let id, let response):
+            session.layer.respond(to: id, response, now: work.now, into: &work.events)
+        case .store(let credentials):
+            for credential in credentials {
+                self.fresh[credential.identity] = .registration(credential, session.record)
+            }
+            self.storeQueue.append(StoreOrder(session: session, credentials: credentials))
+        case .discard(let identities): self.discard(identities)
+        case .journal(let event): self.audits.append(event)
+        case .warn(let cause):
+            self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
+        case .ended(let cause):
+            if let cause {
+                self.counters.bootstrapFailed(cause)
+                self.failures.report(
+                    cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now
+                )
+            } else {
+                self.counters.bootstrapsFinished += 1
+            }
+        }
+    }
+
+    // MARK: - Registration actions
+
+    private func perform(_ action: RegistrationRelay.Action, for session: DeviceSession, _ work: inout Work) {
+        switch action {
+        case .acquireLease(let upstream):
+            let server = session.registration?.credential.server ?? ""
+            let owner = LeaseOwner(iccid: session.record.iccid, leg: .registration(server: server))
+            switch self.onPool({ $0.acquire(for: owner, upstreams: [upstream], now: work.now) }) {
+            case .granted(let lease, _, _):
+                self.take(lease, for: session)
+                session.registration?.leaseGranted(into: &work.registration)
+            case .waiting(let lease): self.take(lease, for: session)
+            case .refused(let cause, _): session.registration?.leaseRefused(cause, into: &work.registration)
+            }
+        case .releaseLease(let end): self.release(end, of: session, now: work.now)
+        case .requestUpstream(let request, let id):
+            guard let lease = session.lease,
+                let exchange = self.onPool({ $0.send(request, on: lease, now: work.now) })
+            else {
+                session.layer.respond(to: id, DeviceAnswer.response(to: .limit), now: work.now, into: &work.events)
+                return
+            }
+            session.registration?.forwarded(id, asUpstream: exchange)
+        case .answerUpstream(let id, let response): self.answerUpstream(id, response, of: session, now: work.now)
+        case .notifyUpstream(let id, let response):
+            guard let lease = session.lease else { return }
+            self.onPool { $0.notify(id, response, confirmable: false, on: lease, now: work.now) }
+        case .requestDevice(let request, let id):
+            let exchange = session.layer.send(request, now: work.now, into: &work.events)
+            session.registration?.forwarded(id, asDevice: exchange)
+        case .answerDevice(let id, let response):
+            session.layer.respond(to: id, response, now: work.now, into: &work.events)
+        case .cancelDevice(let exchange): session.layer.cancel(exchange)
+        case .journal(let event): self.audits.append(event)
+        }
+    }
+
+    // MARK: - The lease of a session
+
+    /// The pool lives on the same loop: calls into it are plain calls.
+    @discardableResult
+    func onPool<R: Sendable>(_ body: (isolated UpstreamPool) -> R) -> R { self.pool.assumeIsolated(body) }
+
+    private func take(_ lease: LeaseID, for session: DeviceSession) {
+        session.lease = lease
+        self.byLease[lease] = session
+    }
+
+    private func release(_ end: LeaseEnd, of session: DeviceSession, now: ContinuousClock.Instant) {
+        guard let lease = session.lease else { return }
+        session.lease = nil
+        session.upstreamExchange = nil
+        self.byLease[lease] = nil
+        self.onPool { $0.release(lease, end, now: now) }
+    }
+
+    private func answerUpstream(
+        _ id: MessageLayer.RequestID, _ response: CoAPResponse, of session: DeviceSession,
+        now: ContinuousClock.Instant
+    ) {
+        guard let lease = session.lease else { return }
+        self.onPool { $0.respond(to: id, with: response, on: lease, now: now) }
+    }
+
+    // MARK: - Ends
+
+    /// Ends a session. `isReplaced`: a new handshake of the same address takes its place.
+    func end(
+        _ session: DeviceSession, cause: FailureCause?, isReplaced: Bool = false, now: ContinuousClock.Instant
+    ) {
+        guard !session.isClosed else { return }
+        var work = Work(now: now, wallClock: self.environment.wallClock())
+        session.bootstrap?.deviceGone(cause ?? .deviceUnreachable, wallClock: work.wallClock, into: &work.bootstrap)
+        session.registration?.deviceGone(
+            cause, reserving: isReplaced, wallClock: work.wallClock, into: &work.registration
+        )
+        self.carryOut(&work, for: session)
+        if let dtls = session.dtls {
+            dtls.close()
+            dtls.drainOutput { self.transmit($0, to: session.peer) }
+        }
+        session.isClosed = true
+        self.sessionCount -= 1
+        self.counters.sessionsClosed += 1
+        if session.arrival == .plain && !session.hasAnswered { self.releaseUnanswered(session) }
+        if session.peer.session === session { session.peer.session = nil }
+        self.forgetIfEmpty(session.peer)
+        var siblings = self.byICCID[session.record.iccid] ?? []
+        siblings.removeAll { $0 === session }
+        self.byICCID[session.record.iccid] = siblings.isEmpty ? nil : siblings
+    }
+}

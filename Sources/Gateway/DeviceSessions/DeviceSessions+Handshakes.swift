@@ -1,0 +1,244 @@
+internal import CoAP
+internal import DTLS
+internal import NIOCore
+internal import Secrets
+
+/// Devices that come over DTLS: cookies, handshakes, identities.
+extension DeviceSessions {
+    func receiveRecord(
+        _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, now: ContinuousClock.Instant
+    ) {
+        let peer = self.peers[key]
+        if DTLSSession.isClientHello(bytes) {
+            self.receiveHello(bytes, key: key, remote: remote, peer: peer, now: now)
+            return
+        }
+        guard let peer else {
+            // Nothing that could be said in clear would be both safe and honoured.
+            self.counters.drop("unknown_session")
+            return
+        }
+        if let handshake = peer.handshake, Self.belongsToHandshake(bytes) || peer.session == nil {
+            let outcome = handshake.dtls.receive(bytes, now: now)
+            self.advance(handshake, of: peer, outcome, now: now)
+        } else if let session = peer.session {
+            self.receive(bytes, for: session, now: now)
+        }
+    }
+
+    /// Handshake messages and ChangeCipherSpec, in whichever epoch.
+    private static func belongsToHandshake(_ record: UnsafeRawBufferPointer) -> Bool {
+        record.first == 22 || record.first == 20
+    }
+
+    // MARK: - Hellos
+
+    private func receiveHello(
+        _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, peer: DevicePeer?,
+        now: ContinuousClock.Instant
+    ) {
+        guard let context = self.dtlsContext else { return }
+        let address = DTLSPeer(high: key.address.high, low: key.address.low, port: key.address.port)
+        switch self.cookies.examine(bytes, from: address, now: now, reply: &self.helloReply) {
+        case .drop(let reason):
+            self.counters.drop("hello_\(reason)")
+        case .reply:
+            self.counters.helloVerifications += 1
+            self.helloReply.withUnsafeBytes { reply in
+                self.counters.datagramsToDevices += 1
+                self.listeners[key.listener].send(reply, to: remote)
+            }
+        case .accept:
+            if let peer, let handshake = peer.handshake, handshake.dtls.isOwnHello(bytes) {
+                self.advance(handshake, of: peer, handshake.dtls.receive(bytes, now: now), now: now)
+                return
+            }
+            guard !self.isDraining, self.halfOpen < self.configuration.limits.halfOpen,
+                self.sessionCount < self.configuration.limits.sessions ?? .max
+            else {
+                self.counters.drop("limit")
+                return
+            }
+            let dtls: DTLSSession
+            do throws(DTLSError) {
+                dtls = try DTLSSession(
+                    accepting: bytes, from: address, cookies: self.cookies, context: context, now: now
+                )
+            } catch {
+                self.counters.drop("hello_unacceptable")
+                return
+            }
+            let peer = peer ?? DevicePeer(key: key, remote: remote)
+            if let old = peer.handshake { self.abandon(old, of: peer, now: now) }
+            self.peers[key] = peer
+            let handshake = Handshake(dtls: dtls)
+            peer.handshake = handshake
+            self.halfOpen += 1
+            self.advance(handshake, of: peer, .nothing, now: now)
+        }
+    }
+
+    // MARK: - Progress
+
+    private func advance(
+        _ handshake: Handshake, of peer: DevicePeer, _ outcome: DTLSOutcome, now: ContinuousClock.Instant
+    ) {
+        handshake.dtls.drainOutput { self.transmit($0, to: peer) }
+        switch outcome {
+        case .nothing:
+            // A look-up that failed is tried again with the next datagram of the device.
+            if handshake.resolution == nil, let identity = handshake.dtls.identity {
+                self.lookUp(identity, for: handshake, of: peer, now: now)
+            }
+        case .keyNeeded(let identity): self.lookUp(identity, for: handshake, of: peer, now: now)
+        case .established: self.promote(handshake, of: peer, now: now)
+        case .closed: self.abandon(handshake, of: peer, now: now)
+        }
+        self.schedule(peer)
+    }
+
+    func handshakeDue(_ handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant) {
+        self.advance(handshake, of: peer, handshake.dtls.handleDeadline(now: now), now: now)
+    }
+
+    /// The handshake came to nothing: counted, and recorded if the device had named itself.
+    private func abandon(_ handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant) {
+        guard peer.handshake === handshake else { return }
+        peer.handshake = nil
+        self.halfOpen -= 1
+        self.forgetIfEmpty(peer)
+        guard let resolution = handshake.resolution, let identity = handshake.dtls.identity else {
+            self.counters.handshakeFailed(.deviceUnreachable)
+            return
+        }
+        let cause: FailureCause
+        var iccid: String?
+        switch resolution {
+        case .unknown: cause = .unknownIdentity
+        case .bootstrap(let record), .registration(_, let record):
+            cause = record.status == .retired ? .retired : .wrongKey
+            iccid = record.iccid
+        }
+        self.counters.handshakeFailed(cause)
+        self.audits.append(
+            AuditEvent(
+                .bootstrapRefused, time: self.environment.wallClock(), cause: cause, iccid: iccid,
+                peer: peer.key.address.description, detail: [.init("identity", .text(identity.description))]
+            )
+        )
+        self.failures.report(cause, iccid: iccid, peer: peer.key.address, now: now)
+    }
+
+    // MARK: - Identities
+
+    private func lookUp(
+        _ identity: PSKIdentity, for handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant
+    ) {
+        if let known = self.fresh[identity] ?? self.identities.value(for: identity) {
+            self.provide(known, to: handshake, of: peer, now: now)
+        } else if self.identityWaiters[identity] == nil {
+            self.identityWaiters[identity] = [peer.key]
+            self.identityQueue.append(identity)
+        } else if self.identityWaiters[identity]?.contains(peer.key) == false {
+            self.identityWaiters[identity]?.append(peer.key)
+        }
+    }
+
+    private func provide(
+        _ resolution: IdentityResolution, to handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant
+    ) {
+        handshake.resolution = resolution
+        self.advance(handshake, of: peer, handshake.dtls.provide(key: resolution.handshakeKey, now: now), now: now)
+    }
+
+    /// One batch of look-ups for all identities that this turn has met.
+    func resolveIdentities() {
+        let batch = self.identityQueue
+        self.identityQueue.removeAll(keepingCapacity: true)
+        let generation = self.recordGeneration
+        Task {
+            let resolutions: [IdentityResolution]
+            do {
+                resolutions = try await self.environment.records.resolve(identities: batch)
+            } catch {
+                for identity in batch { self.identityWaiters[identity] = nil }
+                self.counters.handshakeFailed(.storeUnavailable)
+                self.failures.report(.storeUnavailable, iccid: nil, peer: nil, now: self.environment.now())
+                return
+            }
+            let now = self.environment.now()
+            for (identity, resolution) in zip(batch, resolutions) {
+                if generation == self.recordGeneration { self.identities.insert(resolution, for: identity) }
+                for key in self.identityWaiters.removeValue(forKey: identity) ?? [] {
+                    guard let peer = self.peers[key], let handshake = peer.handshake,
+                        handshake.resolution == nil, handshake.dtls.identity == identity
+                    else { continue }
+                    self.provide(resolution, to: handshake, of: peer, now: now)
+                }
+            }
+            self.endTurn()
+        }
+    }
+
+    // MARK: - Established
+
+    /// The device has proved its key: the handshake becomes the session of its address.
+    private func promote(_ handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant) {
+        guard peer.handshake === handshake, let resolution = handshake.resolution else { return }
+        peer.handshake = nil
+        self.halfOpen -= 1
+        self.counters.handshakesCompleted += 1
+        if let old = peer.session { self.end(old, cause: .superseded, isReplaced: true, now: now) }
+        self.peers[peer.key] = peer
+        let session: DeviceSession
+        switch resolution {
+        case .unknown:
+            // Cannot be: nobody has the random key that an unknown identity is given.
+            self.counters.handshakeFailed(.internal)
+            self.forgetIfEmpty(peer)
+            return
+        case .bootstrap(let record):
+            session = self.open(peer, .dtls, handshake.dtls, record, options: .endpoint, now: now)
+            session.bootstrap = self.makeBootstrap(for: session)
+        case .registration(let credential, let record):
+            guard let rule = self.configuration.servers.first(where: { $0.name == credential.server }),
+                let relay = rule.relay
+            else {
+                handshake.dtls.close()
+                handshake.dtls.drainOutput { self.transmit($0, to: peer) }
+                self.failures.report(.noRouteForServer, iccid: record.iccid, peer: peer.key.address, now: now)
+                self.forgetIfEmpty(peer)
+                return
+            }
+            session = self.open(peer, .dtls, handshake.dtls, record, options: .proxy, now: now)
+            session.registration = RegistrationRelay(
+                record: record, credential: credential, relay: relay, peer: peer.key.address.description,
+                session: session.id
+            )
+            if credential.state == .pending { self.prove(credential) }
+        }
+        self.readPlaintext(of: session, now: now)
+    }
+
+    func makeBootstrap(for session: DeviceSession) -> BootstrapSession {
+        BootstrapSession(
+            subject: BootstrapSession.Subject(
+                record: session.record, arrival: session.arrival, peer: session.peer.key.address.description,
+                session: session.id
+            ),
+            configuration: self.configuration
+        )
+    }
+}
+
+extension IdentityResolution {
+    /// The key to shake hands with; nil where the handshake goes on with a random one and fails in silence.
+    fileprivate var handshakeKey: Secret? {
+        switch self {
+        case .bootstrap(let record): record.status == .retired ? nil : record.key
+        case .registration(let credential, let record):
+            record.status == .retired || credential.state == .revoked ? nil : credential.key
+        case .unknown: nil
+        }
+    }
+}

@@ -1,0 +1,245 @@
+internal import CoAP
+package import DTLS
+package import Logging
+package import NIOCore
+internal import Secrets
+
+/// All device sessions of a shard: who is at which address, in which state, and what is due when.
+///
+/// The actor is pinned to the shard's event loop. Sockets and the upstream pool enter through `assumeIsolated`, so a
+/// datagram costs no task and no thread hop; only look-ups in the stores and commits of credentials are awaited, in
+/// batches of what one turn of the loop asked for. It decides little itself: handshakes are ``DTLSSession``'s, messages
+/// ``MessageLayer``'s, bootstraps ``BootstrapSession``'s and registrations ``RegistrationRelay``'s business.
+package actor DeviceSessions {
+    /// What the actor works with; everything comes from outside, time and randomness too.
+    package struct Environment: Sendable {
+        package var configuration: GatewayConfiguration
+        package var records: any RecordStore
+        package var credentials: any CredentialStore
+        package var audit: any AuditSink
+        package var logger: Logger
+        /// Monotonic time.
+        package var now: @Sendable () -> ContinuousClock.Instant
+        /// UTC, microseconds since 1970.
+        package var wallClock: @Sendable () -> Int64
+        /// Seed of message IDs, tokens and retransmission times.
+        package var seed: UInt64
+
+        package init(
+            configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
+            audit: any AuditSink, logger: Logger, now: @escaping @Sendable () -> ContinuousClock.Instant,
+            wallClock: @escaping @Sendable () -> Int64, seed: UInt64
+        ) {
+            self.configuration = configuration
+            self.records = records
+            self.credentials = credentials
+            self.audit = audit
+            self.logger = logger
+            self.now = now
+            self.wallClock = wallClock
+            self.seed = seed
+        }
+    }
+
+    /// Silence after which a session without a registration is forgotten.
+    static let bootstrapIdleLimit = Duration.seconds(600)
+    /// The same for a plain peer that has never answered: its address may be forged, and it counts against its source.
+    static let unprovenIdleLimit = Duration.seconds(60)
+    /// Silence after which a session with a registration is forgotten.
+    static let registrationIdleLimit = Duration.seconds(86_400)
+    /// Entries of each generation of the look-up memories.
+    static let cacheCapacity = 16_384
+
+    nonisolated let loop: any EventLoop
+    nonisolated package var unownedExecutor: UnownedSerialExecutor { self.loop.executor.asUnownedSerialExecutor() }
+
+    let environment: Environment
+    let pool: UpstreamPool
+    let failures: FailureLog
+    /// Nil when no listener speaks DTLS.
+    let dtlsContext: DTLSContext?
+    var cookies: CookieGate
+    var listeners: [Listener] = []
+
+    var peers: [PeerKey: DevicePeer] = [:]
+    var byLease: [LeaseID: DeviceSession] = [:]
+    var byICCID: [String: [DeviceSession]] = [:]
+    var halfOpen = 0
+    var sessionCount = 0
+    var nextSession: UInt64 = 1
+    var seed: UInt64
+    var isDraining = false
+    package internal(set) var counters = GatewayCounters()
+
+    // What one turn of the loop has collected.
+    var audits: [AuditEvent] = []
+    var helloReply: [UInt8] = []
+    var isTurnEndScheduled = false
+
+    // Look-ups and commits under way.
+    var identities = ResolutionCache<PSKIdentity, IdentityResolution>(capacity: DeviceSessions.cacheCapacity)
+    var addresses = ResolutionCache<IPAddress, SIMRecord?>(capacity: DeviceSessions.cacheCapacity)
+    /// Credentials that are usable although their commit is still under way.
+    var fresh: [PSKIdentity: IdentityResolution] = [:]
+    var identityWaiters: [PSKIdentity: [PeerKey]] = [:]
+    var identityQueue: [PSKIdentity] = []
+    var addressWaiters: [IPAddress: [HeldDatagram]] = [:]
+    var addressQueue: [IPAddress] = []
+    var storeQueue: [StoreOrder] = []
+    /// Moves with every change of the records: an answer that was asked for before a change is not remembered.
+    var recordGeneration = 0
+    var unanswered: [UInt64: Int] = [:]
+
+    // Timers.
+    var deadlines = DeadlineQueue<DevicePeer>()
+    var timer: Scheduled<Void>?
+    var timerDue: ContinuousClock.Instant?
+
+    /// A datagram of a plain peer that waits for the look-up of its address.
+    struct HeldDatagram {
+        let key: PeerKey
+        let remote: SocketAddress
+        let bytes: [UInt8]
+    }
+
+    /// Credentials of one bootstrap that go to disk with those of others.
+    struct StoreOrder {
+        let session: DeviceSession
+        let credentials: [OneTimeCredential]
+    }
+
+    package init(loop: any EventLoop, pool: UpstreamPool, environment: Environment) throws(DTLSError) {
+        self.loop = loop
+        self.pool = pool
+        self.environment = environment
+        self.failures = FailureLog(logger: environment.logger)
+        self.seed = environment.seed
+        self.cookies = CookieGate(now: environment.now())
+        if environment.configuration.listeners.contains(where: { $0.security == .dtls }) {
+            var dtls = DTLSConfiguration()
+            dtls.suites = environment.configuration.dtls.suites
+            dtls.maximumHandshakes = environment.configuration.limits.halfOpen
+            self.dtlsContext = try DTLSContext(role: .server, configuration: dtls)
+        } else {
+            self.dtlsContext = nil
+        }
+    }
+
+    /// The sockets, in the order of their numbers. Called once, before the first datagram.
+    package func attach(_ listeners: [Listener]) { self.listeners = listeners }
+
+    var configuration: GatewayConfiguration { self.environment.configuration }
+
+    func nextSeed() -> UInt64 {
+        // Weyl sequence: distinct for every session, unpredictable because its start is.
+        self.seed &+= 0x9E37_79B9_7F4A_7C15
+        return self.seed
+    }
+
+    // MARK: - Sending
+
+    func transmit(_ bytes: UnsafeRawBufferPointer, to peer: DevicePeer) {
+        self.counters.datagramsToDevices += 1
+        self.listeners[peer.key.listener].send(bytes, to: peer.remote)
+    }
+
+    /// Seals one message for the device and sends it.
+    func send(_ message: [UInt8], to session: DeviceSession) {
+        guard !session.isClosed else { return }
+        message.withUnsafeBytes { bytes in
+            guard let dtls = session.dtls else {
+                self.transmit(bytes, to: session.peer)
+                return
+            }
+            do throws(DTLSError) {
+                try dtls.send(bytes)
+            } catch {
+                self.counters.drop("unsendable")
+            }
+            dtls.drainOutput { self.transmit($0, to: session.peer) }
+        }
+    }
+
+    // MARK: - The end of a turn
+
+    /// What a turn of the loop has collected leaves together: datagrams, look-ups, commits, audit records, the timer.
+    func endTurn() {
+        if !self.identityQueue.isEmpty { self.resolveIdentities() }
+        if !self.addressQueue.isEmpty { self.resolveAddresses() }
+        if !self.storeQueue.isEmpty { self.storeCredentials() }
+        if !self.audits.isEmpty {
+            self.environment.audit.record(self.audits)
+            self.audits.removeAll(keepingCapacity: true)
+        }
+        for listener in self.listeners { listener.flush() }
+        self.armTimer()
+    }
+
+    // MARK: - Time
+
+    /// Sees to it that the peer is looked at when the next of its deadlines has come.
+    func schedule(_ peer: DevicePeer) {
+        if let due = peer.handshake?.dtls.deadline { self.deadlines.wake(peer, by: due) }
+        guard let session = peer.session else { return }
+        var due = session.lastHeard.advanced(by: Self.idleLimit(of: session))
+        if let deadline = session.layer.deadline { due = min(due, deadline) }
+        if let deadline = session.bootstrap?.deadline { due = min(due, deadline) }
+        if let deadline = session.dtls?.deadline { due = min(due, deadline) }
+        self.deadlines.wake(peer, by: due)
+    }
+
+    private static func idleLimit(of session: DeviceSession) -> Duration {
+        if session.registration != nil { return Self.registrationIdleLimit }
+        let isUnproven = session.arrival == .plain && !session.hasAnswered
+        return isUnproven ? Self.unprovenIdleLimit : Self.bootstrapIdleLimit
+    }
+
+    /// Nothing is left at this address.
+    func forgetIfEmpty(_ peer: DevicePeer) {
+        guard peer.isEmpty else { return }
+        self.deadlines.remove(peer)
+        if self.peers[peer.key] === peer { self.peers[peer.key] = nil }
+    }
+
+    private func armTimer() {
+        guard let due = self.deadlines.earliest else { return }
+        if let armed = self.timerDue, armed <= due { return }
+        self.timer?.cancel()
+        self.timerDue = due
+        let delay = max(due - self.environment.now(), .milliseconds(1))
+        self.timer = self.loop.scheduleTask(in: TimeAmount(delay)) {
+            self.assumeIsolated { $0.timerFired() }
+        }
+    }
+
+    private func timerFired() {
+        self.timer = nil
+        self.timerDue = nil
+        let now = self.environment.now()
+        while let peer = self.deadlines.next(now: now) {
+            if let handshake = peer.handshake, let due = handshake.dtls.deadline, due <= now {
+                self.handshakeDue(handshake, of: peer, now: now)
+            }
+            if let session = peer.session { self.sessionDue(session, now: now) }
+            self.schedule(peer)
+        }
+        self.endTurn()
+    }
+
+    private func sessionDue(_ session: DeviceSession, now: ContinuousClock.Instant) {
+        if session.lastHeard.advanced(by: Self.idleLimit(of: session)) <= now
+            && !(session.bootstrap?.isRunning ?? false)
+        {
+            self.end(session, cause: nil, now: now)
+            return
+        }
+        if let dtls = session.dtls, let due = dtls.deadline, due <= now {
+            _ = dtls.handleDeadline(now: now)
+            dtls.drainOutput { self.transmit($0, to: session.peer) }
+        }
+        self.withExchanges(of: session, now: now) { events, actions in
+            if let due = session.layer.deadline, due <= now { session.layer.handleDeadline(now: now, into: &events) }
+            session.bootstrap?.handleDeadline(now: now, wallClock: self.environment.wallClock(), into: &actions)
+        }
+    }
+}

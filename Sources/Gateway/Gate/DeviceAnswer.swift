@@ -1,0 +1,23 @@
+package import CoAP
+
+/// What a device is told for each cause (interface, section 4). Nothing but the code and, where a later attempt may
+/// succeed, Max-Age: no diagnostic payload tells causes apart, the audit journal does.
+package enum DeviceAnswer {
+    /// Seconds after which a device may try again when the upstream is down or the gateway is full.
+    package static let retryAfter: UInt32 = 60
+
+    package static func response(to cause: FailureCause, upstreamCode: CoAPCode? = nil) -> CoAPResponse {
+        switch cause {
+        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .suspended, .retired, .malformed:
+            CoAPResponse(.badRequest)
+        case .upstreamRefused: CoAPResponse(upstreamCode ?? .badGateway)
+        case .upstreamSilent: CoAPResponse(.gatewayTimeout)
+        case .upstreamUnreachable, .limit, .storeUnavailable, .shutdown:
+            CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
+        case .unsupported: CoAPResponse(.notImplemented)
+        case .noRouteForServer, .publicationRefused, .deviceUnreachable, .deviceRefused, .finishRefused, .superseded,
+            .upstreamMalformed, .internal:
+            CoAPResponse(.internalServerError)
+        }
+    }
+}

@@ -1,0 +1,75 @@
+internal import CoAP
+internal import DTLS
+package import Logging
+package import NIOCore
+
+/// A listener that is ready for devices.
+package struct BoundListener: Sendable {
+    package let security: GatewayConfiguration.Security
+    package let address: PeerAddress
+}
+
+/// The gateway as something that runs: sockets, sessions and pool of one shard, from start to stop.
+package final class GatewayService: Sendable {
+    private let configuration: GatewayConfiguration
+    private let environment: DeviceSessions.Environment
+    private let loop: any EventLoop
+    private let logger: Logger
+
+    /// `loop` is the shard's; the stores and the journal are shared by all shards.
+    package init(
+        configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
+        audit: any AuditSink, logger: Logger, loop: any EventLoop
+    ) {
+        self.configuration = configuration
+        self.loop = loop
+        self.logger = logger
+        self.environment = DeviceSessions.Environment(
+            configuration: configuration, records: records, credentials: credentials, audit: audit, logger: logger,
+            now: { .now }, wallClock: WallClock.microseconds, seed: UInt64.random(in: .min ... .max)
+        )
+    }
+
+    /// Runs until `stop` returns, then drains: no new bootstraps, the running ones have `drain` to finish.
+    ///
+    /// `ready` is called once, when every listener is bound, with the addresses in the order of the configuration.
+    /// Throws when a listener cannot be bound or the DTLS library cannot serve.
+    package func run(
+        ready: @Sendable ([BoundListener]) async throws -> Void, until stop: @Sendable () async -> Void
+    ) async throws {
+        let pool = UpstreamPool(
+            loop: self.loop, policy: self.configuration.pool,
+            transmission: self.configuration.upstreamTransmission, logger: self.logger,
+            seed: UInt64.random(in: .min ... .max)
+        )
+        let sessions = try DeviceSessions(loop: self.loop, pool: pool, environment: self.environment)
+        await pool.attach(sessions)
+        await pool.start(
+            self.configuration.bootstrap.upstreams, relays: self.configuration.servers.compactMap(\.relay)
+        )
+        let listeners = try await Listener.bindAll(
+            self.configuration.listeners, receiver: sessions, loop: self.loop, logger: self.logger
+        )
+        await sessions.attach(listeners)
+        let changes = Task { await sessions.followChanges() }
+        try await ready(
+            listeners.map { BoundListener(security: $0.security, address: $0.address) }
+        )
+        await stop()
+        await self.drain(sessions)
+        changes.cancel()
+        await sessions.stop()
+        let counters = await sessions.counters.metadata
+        self.logger.info("gateway stopped", metadata: counters)
+        for listener in listeners { await listener.close() }
+        await pool.stop()
+    }
+
+    private func drain(_ sessions: DeviceSessions) async {
+        await sessions.drain()
+        let deadline = ContinuousClock.now.advanced(by: self.configuration.drain)
+        while await sessions.runningBootstraps > 0, ContinuousClock.now < deadline {
+            try? await Task.sleep(for: .milliseconds(50))
+        }
+    }
+}

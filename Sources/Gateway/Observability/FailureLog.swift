@@ -1,0 +1,87 @@
+package import Logging
+internal import NIOConcurrencyHelpers
+
+/// Tells the operator of failures: who caused it, what happened, and what to do; a few lines a second at most.
+///
+/// A flood of failures would otherwise write a flood of lines. Each cause has its own budget, so that a rare failure is
+/// not lost among frequent ones; what was left out is counted and said with the next line of that cause.
+package struct FailureLog: Sendable {
+    /// Lines of one cause within one window.
+    static let linesPerWindow = 5
+    static let window = Duration.seconds(10)
+
+    private let logger: Logger
+    private let budgets = NIOLockedValueBox<[FailureCause: Budget]>([:])
+
+    struct Budget {
+        var windowEnds: ContinuousClock.Instant
+        var left: Int
+        var suppressed = 0
+    }
+
+    package init(logger: Logger) { self.logger = logger }
+
+    package func report(
+        _ cause: FailureCause, iccid: String?, peer: PeerAddress?, now: ContinuousClock.Instant
+    ) {
+        guard let suppressed = self.budgets.withLockedValue({ Self.spend(&$0, cause, now: now) }) else { return }
+        var metadata: Logger.Metadata = [
+            "cause": "\(cause.rawValue)", "source": "\(cause.source.rawValue)", "remedy": "\(cause.remedy)",
+        ]
+        if let iccid { metadata["iccid"] = "\(iccid)" }
+        if let peer { metadata["peer"] = "\(peer)" }
+        if suppressed > 0 { metadata["suppressed"] = "\(suppressed)" }
+        self.logger.log(level: cause.source == .gateway ? .error : .warning, "request failed", metadata: metadata)
+    }
+
+    /// Nil when the line is left out; otherwise how many were left out before it.
+    static func spend(
+        _ budgets: inout [FailureCause: Budget], _ cause: FailureCause, now: ContinuousClock.Instant
+    ) -> Int? {
+        var budget = budgets[cause] ?? Budget(windowEnds: now.advanced(by: Self.window), left: Self.linesPerWindow)
+        defer { budgets[cause] = budget }
+        if budget.windowEnds <= now {
+            budget.windowEnds = now.advanced(by: Self.window)
+            budget.left = Self.linesPerWindow
+        }
+        guard budget.left > 0 else {
+            budget.suppressed += 1
+            return nil
+        }
+        budget.left -= 1
+        defer { budget.suppressed = 0 }
+        return budget.suppressed
+    }
+}
+
+extension FailureCause {
+    /// What the operator can do about it.
+    package var remedy: String {
+        switch self {
+        case .unauthorized:
+            "add the source address to the SIM's `address`, or let the device come over DTLS"
+        case .endpointMismatch:
+            "correct `endpoint` of the SIM record, or set its `endpoint-policy` to replace"
+        case .unknownIdentity: "add a SIM record with this identity, or correct the device's identity"
+        case .wrongKey: "compare the key of the SIM record with the device's; `bootgate sim set ICCID key=…` changes it"
+        case .suspended: "`bootgate sim resume ICCID` lets it in again"
+        case .retired: "the SIM is retired; add it anew if that was a mistake"
+        case .noRouteForServer: "add an entry to `servers` that matches the account, with the form of `device` it needs"
+        case .upstreamUnreachable: "start the server behind the gateway, or correct its address"
+        case .upstreamSilent: "see whether the server behind the gateway answers, and whether a firewall drops its port"
+        case .upstreamRefused: "look at the server's own log: it refused this device"
+        case .deviceUnreachable: "the device stopped answering: look at its radio link, NAT or power"
+        case .deviceRefused: "look at the device's log: it refused what the server wrote"
+        case .finishRefused: "the device found its configuration incomplete: compare what the server writes"
+        case .superseded: "nothing: the device asked again"
+        case .publicationRefused: "see whether the server accepts credentials"
+        case .malformed: "update the device: its message breaks the protocol"
+        case .upstreamMalformed: "look at what the bootstrap server writes: the journal names the path and the reason"
+        case .unsupported: "the request needs a part that this version does not have"
+        case .storeUnavailable: "look at the disk and the files under `state`"
+        case .limit: "raise the limit that is reached, or add capacity"
+        case .shutdown: "nothing: the gateway is stopping"
+        case .internal: "report this with the log"
+        }
+    }
+}

@@ -1,0 +1,46 @@
+package import Logging
+
+/// What has happened since the start, as plain numbers: one value per shard, changed on its event loop alone.
+package struct GatewayCounters: Sendable {
+    package var bootstrapsRequested = 0
+    package var bootstrapsFinished = 0
+    package var bootstrapsFailed: [FailureCause: Int] = [:]
+    package var handshakesCompleted = 0
+    package var handshakesFailed: [FailureCause: Int] = [:]
+    package var helloVerifications = 0
+    package var datagramsFromDevices = 0
+    package var datagramsToDevices = 0
+    /// Datagrams and messages that were not processed, by reason.
+    package var dropped: [String: Int] = [:]
+    package var sessionsOpened = 0
+    package var sessionsClosed = 0
+
+    package init() {}
+
+    mutating func drop(_ reason: String) { self.dropped[reason, default: 0] += 1 }
+    mutating func bootstrapFailed(_ cause: FailureCause) { self.bootstrapsFailed[cause, default: 0] += 1 }
+    mutating func handshakeFailed(_ cause: FailureCause) { self.handshakesFailed[cause, default: 0] += 1 }
+
+    /// All counters that are not zero, for one log line.
+    package var metadata: Logger.Metadata {
+        var metadata: Logger.Metadata = [:]
+        func add(_ name: String, _ value: Int) { if value > 0 { metadata[name] = "\(value)" } }
+        add("bootstraps_requested", self.bootstrapsRequested)
+        add("bootstraps_finished", self.bootstrapsFinished)
+        for (cause, count) in self.bootstrapsFailed { add("bootstraps_failed_\(cause.label)", count) }
+        add("handshakes_completed", self.handshakesCompleted)
+        for (cause, count) in self.handshakesFailed { add("handshakes_failed_\(cause.label)", count) }
+        add("hello_verifications", self.helloVerifications)
+        add("datagrams_from_devices", self.datagramsFromDevices)
+        add("datagrams_to_devices", self.datagramsToDevices)
+        for (reason, count) in self.dropped { add("dropped_\(reason)", count) }
+        add("sessions_opened", self.sessionsOpened)
+        add("sessions_closed", self.sessionsClosed)
+        return metadata
+    }
+}
+
+extension FailureCause {
+    /// The cause as one word, for metrics and counters.
+    package var label: String { self.rawValue.replacing(" ", with: "_") }
+}

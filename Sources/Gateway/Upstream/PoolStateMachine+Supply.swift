@@ -1,0 +1,143 @@
+// Where sockets come from and who gets them.
+extension PoolStateMachine {
+    // MARK: - Upstreams
+
+    /// Makes an upstream known; its address comes with ``resolved(_:to:now:)``.
+    mutating func add() -> UpstreamID {
+        self.upstreams.append(Upstream())
+        return self.upstreams.count - 1
+    }
+
+    /// The address of an upstream became known or changed. Idle sockets to an earlier address are closed; leases that
+    /// run keep theirs.
+    mutating func resolved(_ upstream: UpstreamID, to address: PeerAddress, now: ContinuousClock.Instant) {
+        guard !self.isStopped, self.upstreams[upstream].address != address else { return }
+        self.upstreams[upstream].address = address
+        while let socket = self.popIdle(upstream) {
+            self.close(socket, keepingPortUntil: now + self.settings.exchangeLifetime, now: now)
+            // `close` refills; what it asked for opens to the new address and is not idle yet.
+        }
+        self.supply(upstream, now: now)
+    }
+
+    /// The caller, or a socket, found out that the upstream cannot be reached.
+    mutating func markUnreachable(_ upstream: UpstreamID, now: ContinuousClock.Instant) {
+        guard self.upstreams[upstream].health.failed(now: now, jitter: self.random.unit()) else { return }
+        self.redirectWaiters(upstream, now: now)
+    }
+
+    /// Those who wait for an upstream that is down now go to their next candidate, in order, or are refused.
+    mutating func redirectWaiters(_ upstream: UpstreamID, now: ContinuousClock.Instant) {
+        while let id = self.upstreams[upstream].waiters.popFirst() {
+            guard let lease = self.leases[id], lease.place == .waiting(upstream) else { continue }
+            self.stopWaiting(owner: lease.owner, for: upstream)
+            guard let next = self.firstUsable(lease.candidates) else {
+                self.leases[id] = nil
+                self.actions.append(.refuse(id, .upstreamUnreachable))
+                continue
+            }
+            self.startWaiting(id, owner: lease.owner, for: next)
+            self.serveWaiters(next)
+            self.supply(next, now: now)
+        }
+    }
+
+    // MARK: - Idle sockets
+
+    func isIdle(_ socket: SocketID, since: ContinuousClock.Instant) -> Bool {
+        self.isCurrent(socket) && self.sockets[socket.slot].state == .idle(since: since)
+    }
+
+    /// Takes the idle socket that was used least recently, so that ports and message IDs spread.
+    ///
+    /// The socket's state still says idle; the caller gives it its next state at once.
+    mutating func popIdle(_ upstream: UpstreamID) -> SocketID? {
+        while let entry = self.upstreams[upstream].idle.popFirst() {
+            if self.isIdle(entry.socket, since: entry.since) { return entry.socket }
+        }
+        return nil
+    }
+
+    /// Gives idle sockets to those who wait, the longest wait first.
+    mutating func serveWaiters(_ upstream: UpstreamID) {
+        while self.upstreams[upstream].waitingCount > 0, self.upstreams[upstream].idleCount > 0 {
+            guard let id = self.upstreams[upstream].waiters.popFirst() else { return }
+            guard let lease = self.leases[id], lease.place == .waiting(upstream) else { continue }
+            guard let socket = self.popIdle(upstream) else { return }
+            self.stopWaiting(owner: lease.owner, for: upstream)
+            self.give(socket, to: id, owner: lease.owner)
+            self.actions.append(.grant(id, socket, upstream))
+        }
+    }
+
+    // MARK: - New sockets
+
+    /// Asks for as many sockets as those who wait and the minimum need, within all bounds.
+    mutating func supply(_ upstream: UpstreamID, now: ContinuousClock.Instant) {
+        guard !self.isStopped, let remote = self.upstreams[upstream].address else { return }
+        if case .down(let until) = self.upstreams[upstream].health.state, now < until { return }
+        if let paused = self.openingPausedUntil, now < paused { return }
+        while self.openingCount < self.settings.maximumOpening {
+            let state = self.upstreams[upstream]
+            guard state.idleCount + state.openingCount < self.settings.minimumIdle + state.waitingCount else { return }
+            if self.socketCount >= self.settings.maximumSockets {
+                // Only somebody who waits is worth an idle socket of another upstream.
+                guard state.waitingCount > state.openingCount, self.evictIdle(except: upstream, now: now) else {
+                    return
+                }
+            }
+            guard let localIndex = self.chooseLocal(for: remote, now: now) else { return }
+            let socket = self.newSocket(upstream, remote: remote, localIndex: localIndex.index)
+            self.actions.append(.open(socket, remote: remote, local: localIndex.address))
+        }
+    }
+
+    /// After something came free: every upstream may have been waiting for it.
+    mutating func supplyAll(now: ContinuousClock.Instant) {
+        for upstream in self.upstreams.indices { self.supply(upstream, now: now) }
+    }
+
+    private mutating func evictIdle(except upstream: UpstreamID, now: ContinuousClock.Instant) -> Bool {
+        let others = self.upstreams.indices.filter { $0 != upstream && self.upstreams[$0].idleCount > 0 }
+        guard let richest = others.max(by: { self.upstreams[$0].idleCount < self.upstreams[$1].idleCount }),
+            let socket = self.popIdle(richest)
+        else { return false }
+        self.keepPort(of: socket, until: now + self.settings.exchangeLifetime)
+        self.remove(socket)
+        self.actions.append(.close(socket))
+        return true
+    }
+
+    /// The least used of the local addresses that fit the family of `remote`, or the system's choice where none is
+    /// configured for that family; nil when all that fit are used up.
+    private func chooseLocal(
+        for remote: PeerAddress,
+        now: ContinuousClock.Instant
+    ) -> (index: Int?, address: IPAddress?)? {
+        let addresses = self.settings.localAddresses
+        let fitting = addresses.indices.filter { addresses[$0].isIPv4 == remote.ip.isIPv4 }
+        guard !fitting.isEmpty else { return (nil, nil) }
+        let usable = fitting.filter { index in
+            if let paused = self.localPausedUntil[index], now < paused { return false }
+            return self.localUse[index] < self.settings.portsPerAddress
+        }
+        guard let index = usable.min(by: { self.localUse[$0] < self.localUse[$1] }) else { return nil }
+        return (index, addresses[index])
+    }
+}
+
+/// The generator of jitter: small, fast and good enough for spreading retries (not for secrets).
+struct SplitMix64: RandomNumberGenerator, Sendable {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        self.state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = self.state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+
+    /// In 0 ..< 1.
+    mutating func unit() -> Double { Double(self.next() >> 11) * 0x1p-53 }
+}

@@ -1,0 +1,44 @@
+extension UpstreamPool {
+    /// What one upstream's sockets are doing: for `pool_leases`, `upstream_up` and the status page.
+    package struct Statistics: Sendable, Equatable {
+        package var upstream: GatewayConfiguration.Upstream
+        /// Whether this is the registration leg's pool of the upstream.
+        package var isRelay: Bool
+        /// It answers, as far as is known.
+        package var isUp: Bool
+        package var opening = 0
+        package var idle = 0
+        package var leased = 0
+        /// Waiting for the acknowledgement of a last answer.
+        package var settling = 0
+        /// Waiting until message IDs may be used again.
+        package var resting = 0
+        package var quarantined = 0
+        /// Leases without a socket yet.
+        package var waiting = 0
+    }
+
+    /// Counts anew; takes time in proportion to the number of sockets.
+    package func statistics() -> [Statistics] {
+        var all = self.upstreams.indices.map { id in
+            Statistics(
+                upstream: self.upstreams[id],
+                isRelay: self.routeOf[id].isRelay,
+                isUp: self.machine.upstreams[id].address != nil && self.machine.upstreams[id].health.isUp,
+                waiting: self.machine.upstreams[id].waitingCount
+            )
+        }
+        for socket in self.machine.sockets {
+            switch socket.state {
+            case .free: continue
+            case .opening: all[socket.upstream].opening += 1
+            case .idle, .probing: all[socket.upstream].idle += 1
+            case .leased: all[socket.upstream].leased += 1
+            case .settling: all[socket.upstream].settling += 1
+            case .resting: all[socket.upstream].resting += 1
+            case .quarantined: all[socket.upstream].quarantined += 1
+            }
+        }
+        return all
+    }
+}

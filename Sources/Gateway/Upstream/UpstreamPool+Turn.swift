@@ -1,0 +1,393 @@
+internal import CoAP
+internal import Glibc
+internal import Logging
+internal import NIOCore
+internal import NIOPosix
+
+// What one turn of the event loop does: datagrams, the machine's actions, deliveries, time.
+extension UpstreamPool {
+    // MARK: - From the sockets
+
+    func received(_ buffer: ByteBuffer, on socket: PoolStateMachine.SocketID) {
+        guard let connection = self.connection(socket) else { return }
+        guard buffer.readableBytes < Self.sliceSize else {
+            self.counters.oversize += 1
+            return
+        }
+        let now = ContinuousClock.now
+        self.counters.datagramsIn &+= 1
+        self.machine.received(socket, now: now)
+        buffer.withUnsafeReadableBytes { connection.layer.receive($0, now: now, into: &self.events) }
+        self.dispatch(connection, now: now)
+        self.carryOut()
+        self.deliver(now: now)
+        self.owesReadComplete = true
+        self.scheduleTurn()
+    }
+
+    /// The socket lives, but the network has something to say.
+    func socketFailed(_ socket: PoolStateMachine.SocketID, _ error: any Error) {
+        guard let connection = self.connection(socket) else { return }
+        self.logger.debug(
+            "upstream socket reports an error",
+            metadata: ["local": "\(connection.local)", "error": "\(error)"]
+        )
+        guard (error as? IOError)?.errnoCode == ECONNREFUSED else { return }
+        let now = ContinuousClock.now
+        self.machine.refused(socket, now: now)
+        self.carryOut()
+        self.deliver(now: now)
+        self.owesReadComplete = true
+        self.scheduleTurn()
+    }
+
+    /// The socket is gone. Nothing but errors of the network closes a connected socket, so the upstream gets the blame.
+    func socketClosed(_ socket: PoolStateMachine.SocketID) {
+        guard let connection = self.connection(socket) else { return }
+        self.connections[socket.slot] = nil
+        self.counters.socketsLost += 1
+        self.logger.notice(
+            "upstream socket closed by the system",
+            metadata: [
+                "local": "\(connection.local)",
+                "remedy": "see whether the upstream runs, and routes and packet filters on the way to it",
+            ]
+        )
+        self.machine.closed(socket, isUnreachable: true, now: .now)
+        self.carryOut()
+        self.owesReadComplete = true
+        self.scheduleTurn()
+    }
+
+    // MARK: - The layer's events
+
+    /// Takes what a message layer had to say: datagrams into the arena, pool matters to the machine, the rest to the
+    /// holder at the next occasion.
+    func dispatch(_ connection: Connection, now: ContinuousClock.Instant) {
+        var index = 0
+        while index < self.events.count {
+            let event = self.events[index]
+            index += 1
+            switch event {
+            case .transmit(let bytes):
+                bytes.withUnsafeBytes { self.arena.append($0, to: connection) }
+                self.counters.datagramsOut &+= 1
+                self.scheduleTurn()
+                continue
+            case .dropped(.requestRejected):
+                self.machine.strayRequest(connection.id, now: now)
+                continue
+            case .dropped:
+                continue
+            case .settled(_, let settlement):
+                if let isAcknowledged = connection.settling, settlement != .sent {
+                    connection.settling = isAcknowledged && settlement == .delivered
+                }
+                // That a piggybacked answer went out is no news to the one who gave it.
+                if settlement == .sent { continue }
+            case .pong(let exchange), .failed(let exchange, _):
+                if connection.probe == exchange {
+                    connection.probe = nil
+                    self.machine.probeEnded(connection.id, now: now)
+                    continue
+                }
+                if case .failed(_, .unacknowledged) = event { self.machine.timedOut(connection.id, now: now) }
+            case .request, .acknowledged, .response, .notification:
+                break
+            }
+            if let lease = connection.lease {
+                self.deliveries.append(.event(lease, event))
+                self.scheduleTurn()
+            }
+        }
+        self.events.removeAll(keepingCapacity: true)
+        self.finishSettling(connection, now: now)
+        self.reschedule(connection)
+        self.carryOut()
+        if self.arena.isFull { self.flush() }
+    }
+
+    private func finishSettling(_ connection: Connection, now: ContinuousClock.Instant) {
+        guard let isAcknowledged = connection.settling, connection.layer.statistics.unacknowledgedMessages == 0 else {
+            return
+        }
+        connection.settling = nil
+        connection.layer.abandonExchanges()
+        self.machine.settled(
+            connection.id,
+            isAcknowledged: isAcknowledged,
+            hasMessageIDs: self.hasMessageIDs(connection, now: now),
+            now: now
+        )
+    }
+
+    // MARK: - The machine's actions
+
+    /// Carries out what the machine wants. Nothing here calls the holder.
+    func carryOut() {
+        while let action = self.machine.nextAction() {
+            switch action {
+            case .open(let socket, let remote, let local):
+                self.openings.append((socket, remote, local))
+            case .close(let socket):
+                self.close(socket)
+            case .grant(let lease, let socket, let upstream):
+                guard let connection = self.connection(socket) else { continue }
+                self.begin(lease, on: connection)
+                self.deliveries.append(.granted(lease, upstream))
+            case .refuse(let lease, let cause):
+                self.counters.leasesRefused += 1
+                self.deliveries.append(.refused(lease, cause))
+            case .broken(let lease, let socket, let cause):
+                self.counters.leasesBroken += 1
+                if let connection = self.connection(socket) {
+                    connection.lease = nil
+                    connection.layer.rejectsRequests = true
+                    connection.layer.abandonExchanges()
+                }
+                self.deliveries.append(.broken(lease, cause))
+            case .probe(let socket, _):
+                self.probe(socket)
+            }
+            self.scheduleTurn()
+        }
+    }
+
+    private func close(_ socket: PoolStateMachine.SocketID) {
+        guard let connection = self.connection(socket) else { return }
+        // A last answer may still wait for the end of the turn.
+        self.flush()
+        self.connections[socket.slot] = nil
+        connection.channel.close(promise: nil)
+    }
+
+    private func probe(_ socket: PoolStateMachine.SocketID) {
+        let now = ContinuousClock.now
+        guard let connection = self.connection(socket) else { return }
+        connection.probe = connection.layer.ping(now: now, into: &self.events)
+        self.dispatch(connection, now: now)
+    }
+
+    private func open(_ socket: PoolStateMachine.SocketID, remote: PeerAddress, local: IPAddress?) {
+        // A channel that could not be bound or connected is nobody's: without this its descriptor would stay open.
+        let made = NIOLoopBoundBox<(any Channel)?>(nil, eventLoop: self.loop)
+        let bootstrap = DatagramBootstrap(group: self.loop)
+            // One datagram a read is the rule upstream, and one system call is cheaper than a second one that finds
+            // nothing. 2 KiB stay with each socket.
+            .channelOption(.maxMessagesPerRead, value: 1)
+            .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: Self.sliceSize))
+            .channelInitializer { [self] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    made.value = channel
+                    try channel.pipeline.syncOperations.addHandler(
+                        UpstreamSocketHandler(pool: self, socket: socket, remote: remote)
+                    )
+                }
+            }
+        let address = remote.socketAddress
+        let channel =
+            if let local {
+                bootstrap.bind(to: PeerAddress(local, port: 0).socketAddress).flatMap { channel in
+                    channel.connect(to: address).map { channel }
+                }
+            } else {
+                bootstrap.connect(to: address)
+            }
+        channel.whenComplete { [weak self] result in
+            if case .failure = result { made.value?.close(promise: nil) }
+            guard let self else {
+                made.value?.close(promise: nil)
+                return
+            }
+            self.assumeIsolated { $0.opened(socket, result) }
+        }
+    }
+
+    private func opened(_ socket: PoolStateMachine.SocketID, _ result: Result<any Channel, any Error>) {
+        let now = ContinuousClock.now
+        defer {
+            self.carryOut()
+            self.endWarmUpIfReady()
+            self.scheduleTurn()
+        }
+        switch result {
+        case .success(let channel):
+            guard self.machine.isCurrent(socket), channel.isActive,
+                let local = channel.localAddress.flatMap({ PeerAddress($0) })
+            else {
+                channel.close(promise: nil)
+                self.machine.openFailed(socket, .resources, now: now)
+                return
+            }
+            self.counters.socketsOpened += 1
+            let isRelay = self.routeOf[self.machine.sockets[socket.slot].upstream].isRelay
+            var layer = MessageLayer(
+                parameters: self.transmission,
+                options: isRelay ? .proxy : .endpoint,
+                seed: self.seeds.next()
+            )
+            layer.rejectsRequests = true
+            while self.connections.count <= socket.slot { self.connections.append(nil) }
+            self.connections[socket.slot] = Connection(
+                id: socket,
+                channel: channel,
+                local: "\(local)",
+                layer: layer
+            )
+            self.machine.opened(socket, local: local, now: now)
+        case .failure(let error):
+            let failure = Self.openFailure(error)
+            self.logger.warning(
+                "cannot open an upstream socket",
+                metadata: ["error": "\(error)", "remedy": "\(Self.remedy(failure))"]
+            )
+            self.machine.openFailed(socket, failure, now: now)
+        }
+    }
+
+    static func openFailure(_ error: any Error) -> PoolStateMachine.OpenFailure {
+        switch (error as? IOError)?.errnoCode {
+        case ENETUNREACH, EHOSTUNREACH, ENETDOWN, EHOSTDOWN, ECONNREFUSED, EACCES, EPERM, EAFNOSUPPORT: .unreachable
+        case EADDRNOTAVAIL, EADDRINUSE, EAGAIN, EINVAL: .localAddress
+        default: .resources
+        }
+    }
+
+    private static func remedy(_ failure: PoolStateMachine.OpenFailure) -> String {
+        switch failure {
+        case .unreachable: "check the route to the upstream and packet filters on the way"
+        case .localAddress: "pool.from must name addresses of this host that reach the upstream, with ports left"
+        case .resources: "raise the limit of open files (LimitNOFILE), or add memory"
+        }
+    }
+
+    // MARK: - The turn
+
+    /// The rest of this turn happens once all sockets that are readable now have been read.
+    func scheduleTurn() {
+        guard !self.isTurnScheduled else { return }
+        self.isTurnScheduled = true
+        self.loop.execute { self.assumeIsolated { $0.endTurn() } }
+    }
+
+    private func endTurn() {
+        self.isTurnScheduled = false
+        var left = Self.openingsPerTurn
+        while left > 0, let opening = self.openings.popFirst() {
+            left -= 1
+            guard self.machine.isCurrent(opening.socket) else { continue }
+            self.open(opening.socket, remote: opening.remote, local: opening.local)
+        }
+        if !self.openings.isEmpty { self.scheduleTurn() }
+        if !self.deliveries.isEmpty {
+            self.owesReadComplete = true
+            self.deliver(now: .now)
+        }
+        if self.owesReadComplete {
+            self.owesReadComplete = false
+            self.holder?.upstreamReadComplete()
+        }
+        self.flush()
+        self.endWarmUpIfReady()
+        self.armTimer()
+    }
+
+    /// Tells the holder what has come up. What its own calls bring up in the meantime follows in the same loop, after
+    /// each callback has returned.
+    func deliver(now: ContinuousClock.Instant) {
+        guard !self.isDelivering, let holder = self.holder else { return }
+        self.isDelivering = true
+        defer { self.isDelivering = false }
+        while let delivery = self.deliveries.popFirst() {
+            switch delivery {
+            case .granted(let lease, let upstream):
+                guard self.machine.socket(of: lease) != nil else { continue }
+                holder.leaseGranted(lease, upstream: self.upstreams[upstream], now: now)
+            case .refused(let lease, let cause):
+                holder.leaseRefused(lease, cause: cause, now: now)
+            case .broken(let lease, let cause):
+                holder.leaseBroken(lease, cause: cause, now: now)
+            case .event(let lease, let event):
+                guard self.machine.socket(of: lease) != nil else { continue }
+                holder.lease(lease, received: event, now: now)
+            }
+        }
+    }
+
+    func flush() {
+        guard !self.arena.isEmpty else { return }
+        var written: [Connection] = []
+        self.arena.drain { buffer, connection, _ in
+            connection.channel.write(buffer, promise: nil)
+            guard !connection.needsFlush else { return }
+            connection.needsFlush = true
+            written.append(connection)
+        }
+        for connection in written {
+            connection.needsFlush = false
+            connection.channel.flush()
+        }
+        self.arena.recycle()
+    }
+
+    func endWarmUpIfReady() {
+        guard !self.warmUp.isEmpty, self.machine.openingCount == 0,
+            self.machine.upstreams.allSatisfy({ $0.address != nil })
+        else { return }
+        self.endWarmUp()
+    }
+
+    func endWarmUp() {
+        let promises = self.warmUp
+        self.warmUp = []
+        for promise in promises { promise.succeed() }
+    }
+
+    // MARK: - Time
+
+    /// Keeps the socket's entry among the timers at or before its deadline.
+    func reschedule(_ connection: Connection) {
+        guard let deadline = connection.layer.deadline else { return }
+        if let scheduled = connection.scheduled, scheduled <= deadline { return }
+        connection.scheduled = deadline
+        self.layerTimers.push(connection.id, at: deadline)
+        if self.timerDue.map({ deadline < $0 }) ?? true { self.scheduleTurn() }
+    }
+
+    private func armTimer() {
+        let deadlines = [self.layerTimers.earliest, self.machine.deadline].compactMap { $0 }
+        guard !self.machine.isStopped, let due = deadlines.min() else { return }
+        if let timerDue = self.timerDue, timerDue <= due { return }
+        self.timer?.cancel()
+        self.timerDue = due
+        let delay = max(ContinuousClock.now.duration(to: due), .milliseconds(1))
+        self.timer = self.loop.scheduleTask(in: TimeAmount(delay)) { [weak self] in
+            self?.assumeIsolated { $0.timerFired() }
+        }
+    }
+
+    private func timerFired() {
+        self.timer = nil
+        self.timerDue = nil
+        let now = ContinuousClock.now
+        if let due = self.machine.deadline, due <= now {
+            self.machine.handleDeadline(now: now)
+            self.carryOut()
+        }
+        while let socket = self.layerTimers.popDue(now) {
+            guard let connection = self.connection(socket), let scheduled = connection.scheduled, scheduled <= now
+            else {
+                continue
+            }
+            connection.scheduled = nil
+            if let deadline = connection.layer.deadline, deadline <= now {
+                connection.layer.handleDeadline(now: now, into: &self.events)
+            }
+            self.dispatch(connection, now: now)
+        }
+        self.carryOut()
+        self.deliver(now: now)
+        self.owesReadComplete = true
+        self.endTurn()
+    }
+}

@@ -1,0 +1,392 @@
+package import CoAP
+package import Logging
+internal import LwM2M
+package import NIOCore
+
+/// The upstream sockets of a shard, leased to one device at a time.
+///
+/// A server tells devices apart by address and port, so a lease is a whole connected socket with its own source port.
+/// ``PoolStateMachine`` decides who gets which; each socket keeps its ``MessageLayer`` over all of its leases, so that
+/// message IDs go on counting and old messages are still recognised.
+///
+/// The actor is pinned to the shard's event loop. The holder of leases calls it through `assumeIsolated`; no call calls
+/// back. Datagrams leave, and ``LeaseHolder/upstreamReadComplete()`` comes, once per turn of the loop.
+package actor UpstreamPool {
+    package nonisolated var unownedExecutor: UnownedSerialExecutor { self.executor }
+    private nonisolated let executor: UnownedSerialExecutor
+    nonisolated let loop: any EventLoop
+
+    /// Everything that makes a pooled connection different from others. The leg counts, because options that are not
+    /// understood are handled differently on the two legs.
+    struct Route: Hashable {
+        let uri: ServerURI
+        let isRelay: Bool
+    }
+
+    /// A socket with what lives as long as it does.
+    final class Connection {
+        let id: PoolStateMachine.SocketID
+        let channel: any Channel
+        /// What the server sees, as `ADDRESS:PORT`.
+        let local: String
+        var layer: MessageLayer
+        var lease: LeaseID?
+        /// The entry of this socket in `layerTimers`.
+        var scheduled: ContinuousClock.Instant?
+        var probe: MessageLayer.ExchangeID?
+        /// Set between a clean release and the last acknowledgement: whether all answers so far were acknowledged.
+        var settling: Bool?
+        /// Listed for the flush at the end of the turn.
+        var needsFlush = false
+
+        init(id: PoolStateMachine.SocketID, channel: any Channel, local: String, layer: MessageLayer) {
+            self.id = id
+            self.channel = channel
+            self.local = local
+            self.layer = layer
+        }
+    }
+
+    /// What the holder is told at the next occasion.
+    enum Delivery {
+        case granted(LeaseID, PoolStateMachine.UpstreamID)
+        case refused(LeaseID, FailureCause)
+        case broken(LeaseID, FailureCause)
+        case event(LeaseID, MessageLayer.Event)
+    }
+
+    /// What happened since the start.
+    package struct Counters: Sendable, Equatable {
+        package var datagramsIn: UInt64 = 0
+        package var datagramsOut: UInt64 = 0
+        package var leasesGranted: UInt64 = 0
+        package var leasesRefused: UInt64 = 0
+        package var leasesBroken: UInt64 = 0
+        package var socketsOpened: UInt64 = 0
+        /// Sockets that closed by themselves.
+        package var socketsLost: UInt64 = 0
+        /// Datagrams dropped because they filled the receive buffer.
+        package var oversize: UInt64 = 0
+    }
+
+    /// Room for one datagram from a server, in bytes; what fills it is dropped.
+    static let sliceSize = 2048
+    /// Sockets made in one turn of the loop; one takes about 150 µs.
+    static let openingsPerTurn = 4
+    /// Message IDs that a socket must have left when it goes to the next device: a whole bootstrap needs fewer.
+    static let messageIDsForLease = 512
+
+    let transmission: TransmissionParameters
+    let resolver: UpstreamResolver
+    let logger: Logger
+    var machine: PoolStateMachine
+    var upstreams: [GatewayConfiguration.Upstream] = []
+    var routes: [Route: PoolStateMachine.UpstreamID] = [:]
+    var routeOf: [Route] = []
+    var connections: [Connection?] = []
+    var holder: (any LeaseHolder)?
+    var seeds: SplitMix64
+    package internal(set) var counters = Counters()
+
+    // One turn of the loop.
+    var events: [MessageLayer.Event] = []
+    var deliveries = FIFO<Delivery>()
+    var isDelivering = false
+    var owesReadComplete = false
+    var isTurnScheduled = false
+    var arena = DatagramArena<Connection>(capacity: 64 << 10)
+    var openings = FIFO<(socket: PoolStateMachine.SocketID, remote: PeerAddress, local: IPAddress?)>()
+    var warmUp: [EventLoopPromise<Void>] = []
+    var resolving: Task<Void, Never>?
+
+    // Time.
+    var layerTimers = DeadlineHeap<PoolStateMachine.SocketID>()
+    var timer: Scheduled<Void>?
+    var timerDue: ContinuousClock.Instant?
+
+    /// - Parameters:
+    ///   - capacity: what the host allows; nil: read from the system now.
+    ///   - seed: from the system's generator; it makes tokens unpredictable. In tests any number.
+    package init(
+        loop: any EventLoop,
+        policy: GatewayConfiguration.PoolPolicy,
+        transmission: TransmissionParameters,
+        capacity: PoolCapacity? = nil,
+        resolver: UpstreamResolver = UpstreamResolver(),
+        logger: Logger,
+        seed: UInt64
+    ) {
+        self.loop = loop
+        self.executor = loop.executor.asUnownedSerialExecutor()
+        self.transmission = transmission
+        self.resolver = resolver
+        self.logger = logger
+        var seeds = SplitMix64(state: seed)
+        let capacity = capacity ?? .current(addresses: policy.from.count)
+        var settings = PoolStateMachine.Settings()
+        settings.minimumIdle = max(0, policy.minimumIdle)
+        settings.wait = policy.wait
+        settings.quarantine = policy.quarantine
+        settings.exchangeLifetime = transmission.exchangeLifetime
+        settings.localAddresses = policy.from
+        settings.portsPerAddress = capacity.portsPerAddress
+        settings.maximumSockets = capacity.sockets
+        settings.bootstrapReserve = capacity.bootstrapReserve
+        self.machine = PoolStateMachine(settings: settings, seed: seeds.next())
+        self.seeds = seeds
+    }
+
+    // MARK: - Life
+
+    /// Names who uses the leases. Called once, before the first lease.
+    package func attach(_ holder: any LeaseHolder) { self.holder = holder }
+
+    /// Makes the upstreams known, and the first sockets to them. Returns when these stand ready, or after two seconds
+    /// if a name service or the network keeps it waiting; the rest then goes on in the background.
+    ///
+    /// An upstream that is not named here is taken up when it is first asked for.
+    package func start(
+        _ upstreams: [GatewayConfiguration.Upstream],
+        relays: [GatewayConfiguration.Upstream] = []
+    ) async {
+        let now = ContinuousClock.now
+        for upstream in upstreams { _ = self.id(of: upstream, isRelay: false, now: now) }
+        for relay in relays { _ = self.id(of: relay, isRelay: true, now: now) }
+        let ready = self.loop.makePromise(of: Void.self)
+        let limit = self.loop.scheduleTask(in: .seconds(2)) { [weak self] in self?.assumeIsolated { $0.endWarmUp() } }
+        self.warmUp.append(ready)
+        self.resolving = Task { [weak self] in
+            while !Task.isCancelled {
+                guard let self else { return }
+                await self.resolveNames()
+                try? await Task.sleep(for: UpstreamResolver.interval)
+            }
+        }
+        self.scheduleTurn()
+        try? await ready.futureResult.get()
+        limit.cancel()
+    }
+
+    /// Closes everything. Leases that are still out are broken with the cause "gateway stopping".
+    package func stop() {
+        self.resolving?.cancel()
+        self.resolving = nil
+        self.timer?.cancel()
+        self.timer = nil
+        self.machine.stop()
+        self.carryOut()
+        self.endWarmUp()
+        self.scheduleTurn()
+    }
+
+    // MARK: - Leases
+
+    /// Asks for a socket to the first of `upstreams` that is not known to be down.
+    ///
+    /// An owner that has parked a socket gets that one again, if its upstream is in the list.
+    package func acquire(
+        for owner: LeaseOwner,
+        upstreams: [GatewayConfiguration.Upstream],
+        now: ContinuousClock.Instant
+    ) -> LeaseResult {
+        let candidates = upstreams.map { self.id(of: $0, isRelay: owner.isRegistration, now: now) }
+        let result = self.machine.acquire(owner, from: candidates, now: now)
+        self.carryOut()
+        switch result {
+        case .granted(let lease, let socket, let upstream):
+            guard let connection = self.connection(socket) else {
+                // Cannot be: the machine grants only what was opened.
+                self.machine.release(lease, .unclean, isSettled: true, hasMessageIDs: true, now: now)
+                return .refused(.internal, retryAfter: .seconds(1))
+            }
+            self.begin(lease, on: connection)
+            return .granted(lease, upstream: self.upstreams[upstream], local: connection.local)
+        case .waiting(let lease):
+            return .waiting(lease)
+        case .refused(let cause, let retryAfter):
+            self.counters.leasesRefused += 1
+            return .refused(cause, retryAfter: retryAfter)
+        }
+    }
+
+    /// Ends a lease. No event names it any more. A lease that is not live, or not any more, is ignored.
+    ///
+    /// With ``LeaseEnd/clean`` an answer that was sent as CON may still be unacknowledged: the socket then goes back to
+    /// the pool when the upstream has acknowledged it, and to quarantine if it never does.
+    package func release(_ lease: LeaseID, _ end: LeaseEnd, now: ContinuousClock.Instant) {
+        guard let socket = self.machine.socket(of: lease), let connection = self.connection(socket) else {
+            self.machine.cancelWaiting(lease, now: now)
+            return
+        }
+        let isSettled = end != .clean || connection.layer.statistics.unacknowledgedMessages == 0
+        connection.lease = nil
+        connection.layer.rejectsRequests = true
+        if isSettled {
+            connection.layer.abandonExchanges()
+        } else {
+            connection.settling = true
+        }
+        self.machine.release(
+            lease,
+            end,
+            isSettled: isSettled,
+            hasMessageIDs: self.hasMessageIDs(connection, now: now),
+            now: now
+        )
+        self.carryOut()
+        self.reschedule(connection)
+    }
+
+    /// The owner has gone while it waited.
+    package func cancelWaiting(_ lease: LeaseID, now: ContinuousClock.Instant) {
+        self.release(lease, .unclean, now: now)
+    }
+
+    /// Where the server sees a lease that had to wait, as `ADDRESS:PORT`.
+    package func local(of lease: LeaseID) -> String? { self.connection(of: lease)?.local }
+
+    /// New leases keep away from this upstream for a while: the caller found out that it is of no use.
+    package func markUnreachable(_ upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant) {
+        for isRelay in [false, true] {
+            guard let id = self.routes[Route(uri: upstream.uri, isRelay: isRelay)] else { continue }
+            self.machine.markUnreachable(id, now: now)
+        }
+        self.carryOut()
+    }
+
+    /// Whether an upstream answers, as far as is known: for readiness and the metric `upstream_up`.
+    package func isReachable(_ upstream: GatewayConfiguration.Upstream) -> Bool {
+        let ids = [false, true].compactMap { self.routes[Route(uri: upstream.uri, isRelay: $0)] }
+        return ids.contains { self.machine.upstreams[$0].address != nil && self.machine.upstreams[$0].health.isUp }
+    }
+
+    // MARK: - Messages
+
+    /// Sends a request of the device's to the server. Nil when the lease is not live.
+    ///
+    /// - Parameter observation: see ``MessageLayer/send(_:replacing:now:into:)``.
+    package func send(
+        _ request: CoAPRequest,
+        replacing observation: MessageLayer.ExchangeID? = nil,
+        on lease: LeaseID,
+        now: ContinuousClock.Instant
+    ) -> MessageLayer.ExchangeID? {
+        guard let connection = self.connection(of: lease) else { return nil }
+        self.machine.requested(connection.id)
+        let id = connection.layer.send(request, replacing: observation, now: now, into: &self.events)
+        self.dispatch(connection, now: now)
+        return id
+    }
+
+    /// Answers a request of the server.
+    package func respond(
+        to request: MessageLayer.RequestID,
+        with response: CoAPResponse,
+        on lease: LeaseID,
+        now: ContinuousClock.Instant
+    ) {
+        guard let connection = self.connection(of: lease) else { return }
+        connection.layer.respond(to: request, response, now: now, into: &self.events)
+        self.dispatch(connection, now: now)
+    }
+
+    /// Sends a notification of an observation that the server holds.
+    package func notify(
+        _ request: MessageLayer.RequestID,
+        _ response: CoAPResponse,
+        confirmable: Bool,
+        on lease: LeaseID,
+        now: ContinuousClock.Instant
+    ) {
+        guard let connection = self.connection(of: lease) else { return }
+        connection.layer.notify(request, response, confirmable: confirmable, now: now, into: &self.events)
+        self.dispatch(connection, now: now)
+    }
+
+    /// Refuses a request of the server with RST.
+    package func reset(_ request: MessageLayer.RequestID, on lease: LeaseID, now: ContinuousClock.Instant) {
+        guard let connection = self.connection(of: lease) else { return }
+        connection.layer.reset(request, now: now, into: &self.events)
+        self.dispatch(connection, now: now)
+    }
+
+    /// Forgets a request of ours; no event names it any more.
+    package func cancel(_ exchange: MessageLayer.ExchangeID, on lease: LeaseID) {
+        guard let connection = self.connection(of: lease) else { return }
+        connection.layer.cancel(exchange)
+        self.reschedule(connection)
+    }
+
+    // MARK: - Inside
+
+    func connection(_ socket: PoolStateMachine.SocketID) -> Connection? {
+        guard socket.slot < self.connections.count, let connection = self.connections[socket.slot],
+            connection.id == socket
+        else { return nil }
+        return connection
+    }
+
+    func connection(of lease: LeaseID) -> Connection? {
+        self.machine.socket(of: lease).flatMap { self.connection($0) }
+    }
+
+    func begin(_ lease: LeaseID, on connection: Connection) {
+        connection.lease = lease
+        connection.layer.rejectsRequests = false
+        self.counters.leasesGranted += 1
+    }
+
+    func hasMessageIDs(_ connection: Connection, now: ContinuousClock.Instant) -> Bool {
+        connection.layer.availableMessageIDs(now: now) >= Self.messageIDsForLease
+    }
+
+    /// The number of an upstream; a new one is made known to the machine, and resolved at once if it is numeric.
+    private func id(
+        of upstream: GatewayConfiguration.Upstream,
+        isRelay: Bool,
+        now: ContinuousClock.Instant
+    ) -> PoolStateMachine.UpstreamID {
+        let route = Route(uri: upstream.uri, isRelay: isRelay)
+        if let id = self.routes[route] { return id }
+        let id = self.machine.add()
+        self.routes[route] = id
+        self.routeOf.append(route)
+        self.upstreams.append(upstream)
+        if let address = UpstreamResolver.numeric(upstream.uri) {
+            self.machine.resolved(id, to: address, now: now)
+            self.carryOut()
+        } else if self.resolving != nil {
+            Task { await self.resolveNames() }
+        }
+        return id
+    }
+
+    private func resolveNames() async {
+        for id in self.routeOf.indices {
+            let uri = self.routeOf[id].uri
+            guard UpstreamResolver.numeric(uri) == nil else { continue }
+            do {
+                let resolution = try await self.resolver.resolve(uri)
+                if let failure = resolution.failure {
+                    self.logger.warning(
+                        "cannot resolve an upstream; going on with its last address",
+                        metadata: [
+                            "upstream": "\(uri.host)", "error": "\(failure)", "address": "\(resolution.address)",
+                        ]
+                    )
+                }
+                self.machine.resolved(id, to: resolution.address, now: .now)
+                self.carryOut()
+            } catch {
+                self.logger.error(
+                    "cannot resolve an upstream; devices get 5.03 until it works",
+                    metadata: [
+                        "upstream": "\(uri.host)", "error": "\(error)",
+                        "remedy": "check the name in the configuration and the name service of this host",
+                    ]
+                )
+            }
+        }
+        self.endWarmUpIfReady()
+    }
+}

@@ -1,0 +1,114 @@
+/// Where something stands in a device's objects: `/object/instance/resource/resource instance`, cut off at any level; no
+/// level at all is the root.
+///
+/// A path has one spelling. What a server sends is parsed strictly and what goes to a device is spelled anew, because a
+/// device may read `/00/1` otherwise than a gateway does (T26).
+package struct LwM2MPath: Hashable, Sendable {
+    /// The number of identifiers, 0 to 4.
+    package let count: Int
+    // Inline, so that a path costs no allocation. Levels past `count` are 0.
+    private let identifiers: (UInt16, UInt16, UInt16, UInt16)
+
+    /// The path above all objects.
+    package static let root = LwM2MPath(count: 0, identifiers: (0, 0, 0, 0))
+
+    private init(count: Int, identifiers: (UInt16, UInt16, UInt16, UInt16)) {
+        self.count = count
+        self.identifiers = identifiers
+    }
+
+    package init(_ object: UInt16) { self.init(count: 1, identifiers: (object, 0, 0, 0)) }
+
+    package init(_ object: UInt16, _ instance: UInt16) { self.init(count: 2, identifiers: (object, instance, 0, 0)) }
+
+    package init(_ object: UInt16, _ instance: UInt16, _ resource: UInt16) {
+        self.init(count: 3, identifiers: (object, instance, resource, 0))
+    }
+
+    package init(_ object: UInt16, _ instance: UInt16, _ resource: UInt16, _ resourceInstance: UInt16) {
+        self.init(count: 4, identifiers: (object, instance, resource, resourceInstance))
+    }
+
+    /// Reads the values of the Uri-Path options. No option at all and one empty option are both the root (T37).
+    package init(segments: [String]) throws(ParseError) {
+        if segments.isEmpty || segments == [""] {
+            self = .root
+            return
+        }
+        guard segments.count <= 4 else { throw .tooDeep }
+        var levels: (UInt16, UInt16, UInt16, UInt16) = (0, 0, 0, 0)
+        for (level, segment) in segments.enumerated() {
+            guard let identifier = Self.identifier(segment.utf8) else { throw .notAnIdentifier(level: level) }
+            switch level {
+            case 0: levels.0 = identifier
+            case 1: levels.1 = identifier
+            case 2: levels.2 = identifier
+            default: levels.3 = identifier
+            }
+        }
+        self.init(count: segments.count, identifiers: levels)
+    }
+
+    /// Why Uri-Path options are not a path to an object.
+    package enum ParseError: Error, Hashable, Sendable {
+        /// More than four levels.
+        case tooDeep
+        /// The option at this place, counted from 0, is not a decimal number from 0 to 65535 in its one spelling.
+        case notAnIdentifier(level: Int)
+    }
+
+    package var objectID: UInt16? { self.count > 0 ? self.identifiers.0 : nil }
+    package var instanceID: UInt16? { self.count > 1 ? self.identifiers.1 : nil }
+    package var resourceID: UInt16? { self.count > 2 ? self.identifiers.2 : nil }
+    package var resourceInstanceID: UInt16? { self.count > 3 ? self.identifiers.3 : nil }
+
+    /// The values of the Uri-Path options that lead here; none for the root.
+    package var segments: [String] { self.levels.map { String($0) } }
+
+    /// Whether this is `other` or lies below it.
+    package func isWithin(_ other: LwM2MPath) -> Bool { self.levels.starts(with: other.levels) }
+
+    private var levels: [UInt16] {
+        let all = [self.identifiers.0, self.identifiers.1, self.identifiers.2, self.identifiers.3]
+        return Array(all.prefix(self.count))
+    }
+
+    /// 1 to 5 decimal digits, no sign, no leading zero, at most 65535.
+    private static func identifier(_ digits: String.UTF8View) -> UInt16? {
+        guard let first = digits.first, digits.count <= 5, first != UInt8(ascii: "0") || digits.count == 1 else {
+            return nil
+        }
+        var value: UInt32 = 0
+        for digit in digits {
+            guard digit >= UInt8(ascii: "0"), digit <= UInt8(ascii: "9") else { return nil }
+            value = value * 10 + UInt32(digit - UInt8(ascii: "0"))
+        }
+        return UInt16(exactly: value)
+    }
+
+    package static func == (left: LwM2MPath, right: LwM2MPath) -> Bool {
+        left.count == right.count && left.identifiers == right.identifiers
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(self.count)
+        hasher.combine(self.identifiers.0)
+        hasher.combine(self.identifiers.1)
+        hasher.combine(self.identifiers.2)
+        hasher.combine(self.identifiers.3)
+    }
+}
+
+extension LwM2MPath: CustomStringConvertible {
+    package var description: String { "/" + self.segments.joined(separator: "/") }
+}
+
+extension LwM2MPath.ParseError: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .tooDeep: "a path has at most four levels: object, instance, resource, resource instance"
+        case .notAnIdentifier(let level):
+            "level \(level + 1) of the path is not a number from 0 to 65535 without sign and leading zeros"
+        }
+    }
+}

@@ -1,0 +1,109 @@
+internal import ArgumentParser
+
+struct BootstrapServerCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bootstrap-server",
+        abstract: "A legacy LwM2M bootstrap server: plain CoAP and TLV."
+    )
+
+    @Option(help: ArgumentHelp("Where devices arrive; port 0 lets the system choose.", valueName: "host:port"))
+    var listen = "127.0.0.1:5783"
+
+    @Option(help: ArgumentHelp("The LwM2M server that devices get.", valueName: "uri"))
+    var serverURI = "coap://127.0.0.1:5683"
+
+    @Option(help: "Short server ID of that server.")
+    var ssid: Int64 = 1111
+
+    @Option(
+        help: ArgumentHelp("The bootstrap account that devices get; without it they keep their own.", valueName: "uri")
+    )
+    var accountURI: String?
+
+    @Option(help: "Short server ID in the bootstrap account.")
+    var accountSSID: Int64 = 2222
+
+    @Option(help: ArgumentHelp("Lifetime of registrations.", valueName: "seconds"))
+    var lifetime: Int64 = 86400
+
+    @Option(help: ArgumentHelp("A further LwM2M server; may be given several times.", valueName: "uri,ssid"))
+    var extraServer: [String] = []
+
+    @Flag(help: "Write whole objects (/0 and /1) instead of instances.")
+    var objectLevel = false
+
+    @Option(help: ArgumentHelp("Know only this endpoint client name; may be given several times.", valueName: "name"))
+    var onlyEndpoint: [String] = []
+
+    @Option(help: ArgumentHelp("Answer every bootstrap request with this code.", valueName: "code"))
+    var refuse: String?
+
+    @Flag(help: "Never answer a request.")
+    var silent = false
+
+    @Flag(help: "Write an account that ends in the middle.")
+    var brokenTLV = false
+
+    @Flag(help: "Go on with the next step, in a new message, when one has failed.")
+    var continueAfterAbort = false
+
+    @Option(help: ArgumentHelp("Fall silent after this many steps.", valueName: "n"))
+    var stopAfter: Int?
+
+    @Option(help: ArgumentHelp("Wait before each step.", valueName: "seconds"))
+    var pause: Double = 0
+
+    @Option(help: ArgumentHelp("Repeat a message that is not acknowledged after this time.", valueName: "seconds"))
+    var ackTimeout: Double?
+
+    @Option(help: ArgumentHelp("How often a message is repeated.", valueName: "n"))
+    var maxRetransmit: UInt16 = 4
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let events = EventStream(role: "bootstrap server", isVerbose: self.common.verbose)
+        let server = BootstrapServer(try validated { try self.behaviour() }, events: events)
+        let stack = try validated { try CoAPStack(role: server, verbose: self.common.verbose) }
+        let port = try validated { try stack.listen(on: try SocketAddress(parsing: self.listen)) }
+        events.report("listening", ["port": .integer(Int64(port))])
+        _ = self.common.loop(stack, standard: 1e9).run { now in
+            server.sendDueSteps(stack, now: now)
+            return false
+        }
+    }
+
+    private func behaviour() throws -> BootstrapServer.Behaviour {
+        var behaviour = BootstrapServer.Behaviour(server: (self.serverURI, self.ssid))
+        behaviour.bootstrap = self.accountURI.map { ($0, self.accountSSID) }
+        behaviour.extraServers = try self.extraServer.map { text in
+            let parts = text.split(separator: ",")
+            guard parts.count == 2, let ssid = Int64(parts[1]) else {
+                throw ArgumentProblem(description: "'\(text)' is not a server: write URI,SSID")
+            }
+            return (String(parts[0]), ssid)
+        }
+        behaviour.lifetime = self.lifetime
+        behaviour.writesObjects = self.objectLevel
+        behaviour.refusal = try self.refuse.map { try code($0) }
+        behaviour.isSilent = self.silent
+        behaviour.breaksTLV = self.brokenTLV
+        behaviour.continuesAfterFailure = self.continueAfterAbort
+        behaviour.endpoints = self.onlyEndpoint
+        behaviour.lastStep = self.stopAfter
+        behaviour.pause = .seconds(self.pause)
+        if let ackTimeout {
+            guard 0.05...3600 ~= ackTimeout else {
+                throw ArgumentProblem(description: "--ack-timeout takes 0.05 to 3600 seconds")
+            }
+            behaviour.retransmission = (Int(ackTimeout * 1000), self.maxRetransmit)
+        }
+        return behaviour
+    }
+}
+
+/// The response code that `text` names.
+func code(_ text: String) throws -> Code {
+    guard let code = Code(text) else { throw ArgumentProblem(description: "'\(text)' is not a code: write it as 4.03") }
+    return code
+}

@@ -1,0 +1,68 @@
+internal import ArgumentParser
+
+struct ManagementServerCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "lwm2m-server",
+        abstract: "A LwM2M server that knows only plain CoAP.",
+        discussion: "After each registration it reads, writes, executes and observes, in this order and one at a time."
+    )
+
+    @Option(help: ArgumentHelp("Where devices arrive; port 0 lets the system choose.", valueName: "host:port"))
+    var listen = "127.0.0.1:5683"
+
+    @Option(help: ArgumentHelp("Read this of each device; may be given several times.", valueName: "path"))
+    var read: [String] = []
+
+    @Option(help: ArgumentHelp("Write this to each device; may be given several times.", valueName: "path=value"))
+    var write: [String] = []
+
+    @Option(
+        help: ArgumentHelp("Execute this on each device; may be given several times.", valueName: "path[=argument]")
+    )
+    var execute: [String] = []
+
+    @Option(help: ArgumentHelp("Observe this on each device; may be given several times.", valueName: "path"))
+    var observe: [String] = []
+
+    @Option(help: ArgumentHelp("Answer every registration with this code.", valueName: "code"))
+    var refuse: String?
+
+    @Flag(help: "Never answer a request.")
+    var silent = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let events = EventStream(role: "LwM2M server", isVerbose: self.common.verbose)
+        let refusal = try validated { try self.refuse.map { try code($0) } }
+        let server = ManagementServer(
+            operations: self.operations,
+            refusal: refusal,
+            isSilent: self.silent,
+            events: events
+        )
+        let stack = try validated { try CoAPStack(role: server, verbose: self.common.verbose) }
+        let port = try validated { try stack.listen(on: try SocketAddress(parsing: self.listen)) }
+        events.report("listening", ["port": .integer(Int64(port))])
+        _ = self.common.loop(stack, standard: 1e9).run { _ in
+            server.sendDueOperations(stack)
+            return false
+        }
+    }
+
+    private var operations: [ManagementServer.Operation] {
+        self.read.map { ManagementServer.Operation(kind: .read, path: $0) }
+            + self.write.map { Self.operation(.write, $0) } + self.execute.map { Self.operation(.execute, $0) }
+            + self.observe.map { ManagementServer.Operation(kind: .observe, path: $0) }
+    }
+
+    private static func operation(_ kind: ManagementServer.Operation.Kind, _ text: String) -> ManagementServer.Operation
+    {
+        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        return ManagementServer.Operation(
+            kind: kind,
+            path: String(parts[0]),
+            argument: parts.count == 2 ? String(parts[1]) : nil
+        )
+    }
+}

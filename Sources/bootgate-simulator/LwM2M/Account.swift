@@ -1,0 +1,76 @@
+/// One instance of the Security object (`/0`): where a server is and how to speak with it.
+struct Account {
+    var uri: String
+    var isBootstrapServer: Bool
+    /// 0 is a pre-shared key, 3 is none.
+    var securityMode: Int64
+    var identity: [UInt8] = []
+    var key: [UInt8] = []
+    var shortServerID: Int64?
+
+    static let preSharedKey: Int64 = 0
+    static let noSecurity: Int64 = 3
+
+    /// Takes the account out of the resources of an instance; nil while it lacks what every account has.
+    init?(resources: [UInt16: [UInt8]]) {
+        guard let uri = resources[0], let isBootstrapServer = resources[1],
+            let mode = resources[2].flatMap(TLV.integer(of:))
+        else { return nil }
+        self.uri = String(decoding: uri, as: UTF8.self)
+        self.isBootstrapServer = isBootstrapServer == [1]
+        self.securityMode = mode
+        self.identity = resources[3] ?? []
+        self.key = resources[5] ?? []
+        self.shortServerID = resources[10].flatMap(TLV.integer(of:))
+    }
+
+    init(uri: String, isBootstrapServer: Bool, shortServerID: Int64?) {
+        self.uri = uri
+        self.isBootstrapServer = isBootstrapServer
+        self.securityMode = Self.noSecurity
+        self.shortServerID = shortServerID
+    }
+
+    /// The records of the instance, as a server that knows no security writes them.
+    var records: [TLV.Record] {
+        var records = [
+            TLV.Record(kind: .resource, identifier: 0, value: Array(self.uri.utf8)),
+            TLV.Record(kind: .resource, identifier: 1, value: [self.isBootstrapServer ? 1 : 0]),
+            TLV.Record(kind: .resource, identifier: 2, value: TLV.integer(self.securityMode)),
+            TLV.Record(kind: .resource, identifier: 3, value: self.identity),
+            TLV.Record(kind: .resource, identifier: 4, value: []),
+            TLV.Record(kind: .resource, identifier: 5, value: self.key),
+        ]
+        if let shortServerID {
+            records.append(TLV.Record(kind: .resource, identifier: 10, value: TLV.integer(shortServerID)))
+        }
+        return records
+    }
+}
+
+/// One instance of the Server object (`/1`): how a device behaves towards a server.
+struct ServerSettings {
+    var shortServerID: Int64
+    var lifetime: Int64
+
+    init(shortServerID: Int64, lifetime: Int64) {
+        self.shortServerID = shortServerID
+        self.lifetime = lifetime
+    }
+
+    init?(resources: [UInt16: [UInt8]]) {
+        guard let shortServerID = resources[0].flatMap(TLV.integer(of:)) else { return nil }
+        self.shortServerID = shortServerID
+        self.lifetime = resources[1].flatMap(TLV.integer(of:)) ?? 86400
+    }
+
+    var records: [TLV.Record] {
+        [
+            TLV.Record(kind: .resource, identifier: 0, value: TLV.integer(self.shortServerID)),
+            TLV.Record(kind: .resource, identifier: 1, value: TLV.integer(self.lifetime)),
+            TLV.Record(kind: .resource, identifier: 2, value: TLV.integer(1)),
+            TLV.Record(kind: .resource, identifier: 6, value: [1]),
+            TLV.Record(kind: .resource, identifier: 7, value: Array("U".utf8)),
+        ]
+    }
+}

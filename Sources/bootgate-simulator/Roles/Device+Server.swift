@@ -1,0 +1,199 @@
+internal import CCoAPOpenSSL
+
+extension Device {
+    /// A resource that a server watches.
+    struct Observation {
+        var path: [UInt16]
+        var remaining: Int
+        var sequence: UInt32 = 1
+        var next: ContinuousClock.Instant
+    }
+
+    /// A message of the server that is a request.
+    func answer(_ request: Message, from peer: Peer) -> Message? {
+        guard peer == self.peer else { return Message(.unauthorized) }
+        self.lastActivity = .now
+        let isBootstrap = [.requestingBootstrap, .receivingAccounts].contains(self.phase)
+        if isBootstrap { self.served += 1 }
+        let answer = isBootstrap ? self.bootstrapAnswer(request) : self.managementAnswer(request)
+        self.events.report(
+            "request",
+            [
+                "method": .text(request.code.description), "path": .text(request.path),
+                "bytes": .integer(Int64(request.payload.count)), "code": .text(answer.code.description),
+            ]
+        )
+        if isBootstrap, request.code == .post, answer.code == .changed { self.finishBootstrap() }
+        return answer
+    }
+
+    // MARK: - While it bootstraps
+
+    private func bootstrapAnswer(_ request: Message) -> Message {
+        if request.code == .post, request.path == "/bs" { return self.finishAnswer() }
+        guard let path = ObjectTree.numbers(of: request.path) else { return Message(.notFound) }
+        switch request.code {
+        case .delete where path.count < 3:
+            let objects = self.objects
+            self.objects.delete(at: path) { object, instance in
+                // A device keeps its way back, and object 3 cannot go.
+                if object == 0 { return objects[0][instance]?[1] == [1] }
+                return object == 3
+            }
+            return Message(.deleted)
+        case .put:
+            if let refusal = self.behaviour.writeRefusal { return Message(refusal) }
+            do throws(ObjectTree.WriteProblem) {
+                for (object, instance) in try self.objects.write(
+                    request.payload,
+                    format: request.contentFormat,
+                    at: path
+                ) { self.reportWrite(object, instance) }
+                return Message(.changed)
+            } catch {
+                return Message(error.code)
+            }
+        case .get where path.count < 2: return self.discoverAnswer()
+        default: return Message(.methodNotAllowed)
+        }
+    }
+
+    /// The accounts have to be complete before they can count: one server, and how to behave towards it.
+    private func finishAnswer() -> Message {
+        guard !self.behaviour.refusesFinish, let account = self.serverAccount,
+            self.objects[1].values.compactMap({ ServerSettings(resources: $0) })
+                .contains(where: { $0.shortServerID == account.shortServerID })
+        else { return Message(.notAcceptable) }
+        return Message(.changed)
+    }
+
+    private func discoverAnswer() -> Message {
+        var answer = Message(.content)
+        var links = ["</>;lwm2m=\(self.behaviour.version)"]
+        for (instance, resources) in self.objects[0].sorted(by: { $0.key < $1.key }) {
+            let account = Account(resources: resources)
+            let parameter = account?.isBootstrapServer == false ? account?.shortServerID.map { ";ssid=\($0)" } : nil
+            links.append("</0/\(instance)>" + (parameter ?? ""))
+        }
+        if !self.objects.links.isEmpty { links.append(self.objects.links) }
+        answer.setPayload(Array(links.joined(separator: ",").utf8), format: ContentFormat.linkFormat)
+        return answer
+    }
+
+    private func reportWrite(_ object: UInt16, _ instance: UInt16) {
+        guard let resources = self.objects[object][instance] else { return }
+        if object == 0, let account = Account(resources: resources) {
+            self.events.report(
+                "account",
+                [
+                    "instance": .integer(Int64(instance)), "uri": .text(account.uri),
+                    "bootstrap": .boolean(account.isBootstrapServer), "mode": .integer(account.securityMode),
+                    "identity": account.identity.isEmpty ? nil : .text(readable(account.identity)),
+                    "keyBytes": .integer(Int64(account.key.count)),
+                    "keyFingerprint": account.key.isEmpty ? nil : .text(fingerprint(account.key)),
+                    "ssid": account.shortServerID.map(EventValue.integer),
+                ]
+            )
+        } else if object == 1, let settings = ServerSettings(resources: resources) {
+            self.events.report(
+                "server",
+                [
+                    "instance": .integer(Int64(instance)), "ssid": .integer(settings.shortServerID),
+                    "lifetime": .integer(settings.lifetime),
+                ]
+            )
+        }
+    }
+
+    // MARK: - While it is registered
+
+    private func managementAnswer(_ request: Message) -> Message {
+        guard let path = ObjectTree.numbers(of: request.path), let object = path.first else {
+            return Message(.notFound)
+        }
+        // Nobody reads or writes accounts outside a bootstrap.
+        if object == 0 { return Message(.unauthorized) }
+        switch request.code {
+        case .get: return self.readAnswer(request, path)
+        case .put:
+            guard self.objects.read(path) != nil else { return Message(.notFound) }
+            do throws(ObjectTree.WriteProblem) {
+                _ = try self.objects.write(request.payload, format: request.contentFormat, at: path)
+                return Message(.changed)
+            } catch {
+                return Message(error.code)
+            }
+        case .post: return self.executeAnswer(path)
+        default: return Message(.methodNotAllowed)
+        }
+    }
+
+    private func readAnswer(_ request: Message, _ path: [UInt16]) -> Message {
+        guard let (payload, format) = self.objects.read(path) else { return Message(.notFound) }
+        var answer = Message(.content)
+        switch request.observe {
+        case 0:
+            let first = ContinuousClock.now.advanced(by: .milliseconds(200))
+            self.observations[request.token] = Observation(
+                path: path,
+                remaining: self.behaviour.notifications,
+                next: first
+            )
+            answer.add(COAP_OPTION_OBSERVE, integer: 0)
+        case 1: self.observations[request.token] = nil
+        default: break
+        }
+        answer.setPayload(payload, format: format)
+        return answer
+    }
+
+    private func executeAnswer(_ path: [UInt16]) -> Message {
+        guard path.count == 3 else { return Message(.methodNotAllowed) }
+        switch (path[0], path[2]) {
+        case (1, 8): self.mustUpdate = true
+        case (1, 9): self.mustBootstrap = true
+        case (3, 4): break
+        default: return Message(self.objects.read(path) == nil ? .notFound : .methodNotAllowed)
+        }
+        return Message(.changed)
+    }
+
+    /// Sends the notifications that are due. The last one is confirmable, so that the end of it is certain.
+    func sendNotifications(_ stack: CoAPStack, now: ContinuousClock.Instant) {
+        guard let peer else { return }
+        for (token, observation) in self.observations where observation.next <= now {
+            if observation.remaining == 0 {
+                self.observations[token] = nil
+                continue
+            }
+            var observation = observation
+            observation.remaining -= 1
+            if observation.path == [3, 0, 13] { self.setTime(Int64(observation.sequence)) }
+            guard let (payload, format) = self.objects.read(observation.path) else { continue }
+            var message = Message(.content)
+            message.token = token
+            message.isConfirmable = observation.remaining == 0
+            message.add(COAP_OPTION_OBSERVE, integer: observation.sequence)
+            message.setPayload(payload, format: format)
+            stack.send(message, to: peer)
+            self.events.report(
+                "notified",
+                [
+                    "path": .text("/" + observation.path.map(String.init).joined(separator: "/")),
+                    "sequence": .integer(Int64(observation.sequence)),
+                ]
+            )
+            observation.sequence += 1
+            observation.next = now.advanced(by: .milliseconds(200))
+            self.observations[token] = observation
+            self.lastActivity = now
+        }
+    }
+
+    /// The clock of the device runs with the notifications, so that each carries another value.
+    private func setTime(_ seconds: Int64) {
+        var resources = self.objects[3][0] ?? [:]
+        resources[13] = TLV.integer(seconds)
+        self.objects.set(3, 0, resources)
+    }
+}

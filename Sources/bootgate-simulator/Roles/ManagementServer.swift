@@ -1,0 +1,197 @@
+internal import CCoAPOpenSSL
+
+/// A LwM2M server of the old kind: plain CoAP, told apart by address and port.
+///
+/// After a registration it sends the requests that it was given, one after another, from the socket it listens on.
+final class ManagementServer: CoAPRole {
+    /// A request for a device.
+    struct Operation {
+        enum Kind: String {
+            case read, write, execute, observe
+        }
+
+        var kind: Kind
+        var path: String
+        var argument: String?
+
+        fileprivate var message: Message {
+            switch self.kind {
+            case .read: return Message(.get, path: self.path)
+            case .observe:
+                var message = Message(.get, path: self.path)
+                message.add(COAP_OPTION_OBSERVE, integer: 0)
+                return message
+            case .write:
+                var message = Message(.put, path: self.path)
+                message.setPayload(Array((self.argument ?? "").utf8), format: ContentFormat.text)
+                return message
+            case .execute:
+                var message = Message(.post, path: self.path)
+                message.payload = Array((self.argument ?? "").utf8)
+                return message
+            }
+        }
+    }
+
+    private struct Registration {
+        var endpoint: String
+        var peer: Peer
+        /// Of the request that made it: the same again is a repetition.
+        var messageID: Int32
+        var remaining: [Operation]
+        var outstanding: (token: [UInt8], operation: Operation)?
+    }
+
+    private let operations: [Operation]
+    private let refusal: Code?
+    private let isSilent: Bool
+    private let events: EventStream
+    private var registrations: [String: Registration] = [:]
+    private var observations: [[UInt8]: (peer: Peer, path: String)] = [:]
+    private var count = 0
+
+    /// - Parameter refusal: the answer to every Register, if it is to be refused.
+    init(operations: [Operation], refusal: Code?, isSilent: Bool, events: EventStream) {
+        self.operations = operations
+        self.refusal = refusal
+        self.isSilent = isSilent
+        self.events = events
+    }
+
+    // MARK: - Requests of devices
+
+    func answer(_ request: Message, from peer: Peer) -> Message? {
+        if self.isSilent { return nil }
+        let isRegistered = self.registrations[request.path] != nil
+        switch (request.code, request.path) {
+        case (.post, "/rd"): return self.register(request, from: peer)
+        case (.post, let location) where isRegistered:
+            // A device may come back from another address with its update.
+            self.registrations[location]?.peer = peer
+            self.report("updated", location, peer, request)
+            return Message(.changed)
+        case (.delete, let location) where isRegistered:
+            self.report("deregistered", location, peer, request)
+            self.registrations[location] = nil
+            return Message(.deleted)
+        default:
+            self.events.report(
+                "refused",
+                [
+                    "peer": .text(peer.description), "method": .text(request.code.description),
+                    "path": .text(request.path), "code": .text(Code.notFound.description),
+                ]
+            )
+            return Message(.notFound)
+        }
+    }
+
+    private func register(_ request: Message, from peer: Peer) -> Message {
+        if let refusal {
+            self.events.report("refused", ["peer": .text(peer.description), "code": .text(refusal.description)])
+            return Message(refusal)
+        }
+        guard let endpoint = request.query("ep") else { return Message(.badRequest) }
+        var location = "/rd/\(self.count + 1)"
+        if let known = self.registrations.first(where: {
+            $0.value.peer == peer && $0.value.messageID == request.messageID
+        }) {
+            location = known.key
+        } else {
+            self.count += 1
+            // A new registration of the same device replaces the one before.
+            self.registrations = self.registrations.filter { $0.value.endpoint != endpoint }
+            self.registrations[location] = Registration(
+                endpoint: endpoint,
+                peer: peer,
+                messageID: request.messageID,
+                remaining: self.operations
+            )
+            self.report("registered", location, peer, request)
+        }
+        var answer = Message(.created)
+        for segment in location.split(separator: "/") { answer.add(COAP_OPTION_LOCATION_PATH, String(segment)) }
+        return answer
+    }
+
+    private func report(_ event: String, _ location: String, _ peer: Peer, _ request: Message) {
+        self.events.report(
+            event,
+            [
+                "peer": .text(peer.description), "endpoint": self.registrations[location].map { .text($0.endpoint) },
+                "location": .text(location), "queries": .list(request.queries),
+                "links": request.payload.isEmpty ? nil : .text(readable(request.payload)),
+            ]
+        )
+    }
+
+    // MARK: - Requests to devices
+
+    /// Sends the next request to every device that waits for none.
+    func sendDueOperations(_ stack: CoAPStack) {
+        for (location, registration) in self.registrations where registration.outstanding == nil {
+            guard let operation = registration.remaining.first else { continue }
+            self.registrations[location]?.remaining.removeFirst()
+            guard let token = stack.send(operation.message, to: registration.peer) else { continue }
+            self.registrations[location]?.outstanding = (token, operation)
+            if operation.kind == .observe { self.observations[token] = (registration.peer, operation.path) }
+            self.report("sent", registration, operation)
+        }
+    }
+
+    func received(_ response: Message, from peer: Peer) -> Bool {
+        if let (location, registration, operation) = self.outstanding(response.token, peer) {
+            self.registrations[location]?.outstanding = nil
+            self.report("answered", registration, operation, response)
+            return true
+        }
+        guard let observation = self.observations[response.token], observation.peer == peer else { return false }
+        self.events.report(
+            "notification",
+            [
+                "peer": .text(peer.description), "path": .text(observation.path),
+                "code": .text(response.code.description),
+                "sequence": response.observe.map { .integer(Int64($0)) },
+                "confirmable": .boolean(response.isConfirmable),
+                "payload": .text(readable(response.payload)),
+            ]
+        )
+        return true
+    }
+
+    func failed(token: [UInt8]?, to peer: Peer, _ failure: DeliveryFailure) {
+        guard let token, let (location, registration, operation) = self.outstanding(token, peer) else { return }
+        self.registrations[location]?.outstanding = nil
+        self.report("undelivered", registration, operation, reason: failure.rawValue)
+    }
+
+    func connected(to peer: Peer) {}
+
+    private func outstanding(_ token: [UInt8], _ peer: Peer) -> (String, Registration, Operation)? {
+        for (location, registration) in self.registrations where registration.peer == peer {
+            if let outstanding = registration.outstanding, outstanding.token == token {
+                return (location, registration, outstanding.operation)
+            }
+        }
+        return nil
+    }
+
+    private func report(
+        _ event: String,
+        _ registration: Registration,
+        _ operation: Operation,
+        _ response: Message? = nil,
+        reason: String? = nil
+    ) {
+        self.events.report(
+            event,
+            [
+                "peer": .text(registration.peer.description), "endpoint": .text(registration.endpoint),
+                "operation": .text(operation.kind.rawValue), "path": .text(operation.path),
+                "code": response.map { .text($0.code.description) },
+                "format": response?.contentFormat.map { .integer(Int64($0)) },
+                "payload": response.map { .text(readable($0.payload)) }, "reason": reason.map(EventValue.text),
+            ]
+        )
+    }
+}

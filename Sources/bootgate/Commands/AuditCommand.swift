@@ -1,0 +1,114 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Records
+
+/// `bootgate audit`: the audit journal, while a gateway writes it or not.
+struct AuditCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "audit", abstract: "Read and verify the audit journal.",
+        subcommands: [Tail.self, Show.self, Verify.self]
+    )
+
+    struct Tail: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Show the last records.")
+        @Option(name: .shortAndLong, help: "So many.") var count = 20
+        @Flag(name: .shortAndLong, help: "Go on with what is written from now on.") var follow = false
+        @Flag(help: "The records as they stand in the journal.") var json = false
+        @OptionGroup var config: ConfigurationOption
+
+        func run() async throws {
+            let reader = JournalReader(state: try self.config.load().state)
+            let following = self.follow ? try reporting { try reader.follow() } : nil
+            for entry in try reporting({ try reader.tail(self.count) }) { AuditCommand.show(entry, json: self.json) }
+            guard let following else { return }
+            try await reporting { for try await entry in following { AuditCommand.show(entry, json: self.json) } }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Show everything that concerns one SIM.")
+        @Argument(help: "19 or 20 digits.") var iccid: String
+        @Flag(help: "The records as they stand in the journal.") var json = false
+        @OptionGroup var config: ConfigurationOption
+
+        func run() async throws {
+            let reader = JournalReader(state: try self.config.load().state)
+            try reporting {
+                try reader.show(iccid: try ICCID(self.iccid)) { AuditCommand.show($0, json: self.json) }
+            }
+        }
+    }
+
+    struct Verify: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Prove that no record was changed, removed or moved.",
+            discussion: "Exits with 0 if the journal is intact, with 65 if it is not."
+        )
+        @Flag(help: "As JSON.") var json = false
+        @OptionGroup var config: ConfigurationOption
+
+        func run() async throws {
+            let configuration = try self.config.load()
+            let result = try reporting {
+                try JournalVerifier(
+                    state: configuration.state, trust: JournalTrust(signingKey: configuration.audit.signingKey)
+                ).verify { Terminal.progress("\($0) records") }
+            }
+            Terminal.progress("")
+            for problem in result.problems { Terminal.complain(problem.description) }
+            if self.json {
+                Terminal.say(
+                    JSONText.line([
+                        "intact": result.isIntact, "records": result.records, "segments": result.segments,
+                        "proven": Int(result.proven?.seq ?? 0), "unsigned": result.unsigned,
+                        "problems": result.problemCount,
+                    ])
+                )
+            } else {
+                Terminal.say("\(result.records) records in \(result.segments) segments")
+                if let proven = result.proven {
+                    Terminal.say("proven up to record \(proven.seq), signed at \(proven.time)")
+                }
+                if result.unsigned > 0 { Terminal.say("\(result.unsigned) records behind it are unsigned") }
+                if result.incompleteBytes > 0 {
+                    Terminal.say("\(result.incompleteBytes) bytes of a line without an end")
+                }
+            }
+            if !result.isIntact { throw fail(.badData, "the journal is not what was written") }
+        }
+    }
+
+    /// One record as a person reads it: when, what, who, and the rest of it.
+    private static func show(_ entry: JournalEntry, json: Bool) {
+        guard !json else { return Terminal.say(entry.line) }
+        var line = "\(entry.time.prefix(23))Z  \(entry.event)"
+        if let cause = entry.cause { line += "  cause: \(cause)" }
+        if let iccid = entry.iccid { line += "  \(iccid)" }
+        if let endpoint = entry.endpoint, endpoint != entry.iccid { line += "  ep \(endpoint)" }
+        if let peer = entry.peer { line += "  from \(peer)" }
+        if let upstream = entry.upstream { line += "  to \(upstream)" }
+        let detail = entry.detail.plain
+        if !detail.isEmpty { line += "\n    \(detail)" }
+        Terminal.say(line.split(separator: "\n").map { Terminal.printable(String($0)) }.joined(separator: "\n"))
+    }
+}
+
+extension JSONValue {
+    /// As people read it: `name value, name (name value)`. Empty for nothing.
+    fileprivate var plain: String {
+        switch self {
+        case .null: ""
+        case .boolean(let value): value ? "yes" : "no"
+        case .number(let digits): digits
+        case .text(let text): text
+        case .list(let values): values.map(\.plain).joined(separator: " ")
+        case .object(let members):
+            members.compactMap { member in
+                let text = member.value.plain
+                if text.isEmpty { return nil }
+                if case .object = member.value { return "\(member.name): (\(text))" }
+                return "\(member.name) \(text)"
+            }.joined(separator: ", ")
+        }
+    }
+}

@@ -1,0 +1,46 @@
+internal import ArgumentParser
+internal import DTLS
+internal import Gateway
+internal import LwM2M
+internal import Records
+
+/// `bootgate check`: the configuration with the same eyes as `serve`, and what the machine allows.
+struct CheckCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check",
+        abstract: "Check the configuration: mistakes, risks, capacity.",
+        discussion:
+            "Exits with 0 if `serve` would start with it, 78 for a mistake, 69 for a library that lacks something."
+    )
+
+    @OptionGroup var config: ConfigurationOption
+
+    func run() throws {
+        let configuration = try self.config.load(showsWarnings: true)
+        _ = try reporting { try configuration.recordsConfiguration() }
+        let gateway = configuration.gateway
+        let capacity = PoolCapacity.current(addresses: gateway.pool.from.count)
+        Terminal.say("listeners          \(gateway.listeners.count)")
+        Terminal.say("bootstrap servers  \(gateway.bootstrap.upstreams.map(\.uri.description).joined(separator: ", "))")
+        Terminal.say("LwM2M servers      \(gateway.servers.map(\.name).joined(separator: ", "))")
+        Terminal.say(
+            "capacity           \(capacity.sockets) devices at once: "
+                + "\(capacity.portsPerAddress) ports on each local address towards one server, and the limit of open files"
+        )
+        Terminal.say("wolfSSL            \(DTLSLibrary.version)")
+        let missing = gateway.dtls.suites.filter { !DTLSLibrary.suites.contains($0) }
+        if !missing.isEmpty {
+            Terminal.complain("warning: wolfSSL lacks \(missing.map { "\($0)" }.joined(separator: ", "))")
+        }
+        if let obstacle = configuration.dtlsObstacle { throw fail(.unavailable, obstacle) }
+        Terminal.say("the configuration is good")
+    }
+}
+
+extension BootgateConfiguration {
+    /// Why the linked library cannot serve the `coaps` listeners; nil when there are none, or when it can.
+    var dtlsObstacle: String? {
+        guard self.gateway.listeners.contains(where: { $0.security == .dtls }) else { return nil }
+        return DTLSLibrary.serverObstacle()
+    }
+}

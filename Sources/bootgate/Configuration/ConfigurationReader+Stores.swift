@@ -1,0 +1,143 @@
+internal import Gateway
+internal import Records
+
+extension ConfigurationReader {
+    /// `{ file: PATH }` or `{ env: NAME }`.
+    func secret(_ node: ConfigurationNode) -> SecretSource? {
+        let expected = "{ file: PATH } or { env: NAME }"
+        guard node.isMapping else {
+            // What stands here may be a secret: the message must not repeat it.
+            node.mistake(
+                "\(node.path): a secret is never in this file, which is read and copied by many; write \(expected)")
+            return nil
+        }
+        guard let fields = node.mapping() else { return nil }
+        let file = fields.node("file")
+        let variable = fields.node("env")
+        fields.finish()
+        switch (file, variable) {
+        case (let file?, nil): return file.filePath().map { .file($0) }
+        case (nil, let variable?):
+            guard let name = variable.text("the name of an environment variable") else { return nil }
+            guard !name.isEmpty, !name.utf8.contains(0), !name.contains("=") else {
+                variable.mistake("\(variable.path) is no name of an environment variable")
+                return nil
+            }
+            return .environment(name)
+        default:
+            node.mistake("\(node.path): expected one of the two, \(expected)")
+            return nil
+        }
+    }
+
+    func records(_ node: ConfigurationNode) -> BootgateConfiguration.Records? {
+        guard let fields = node.mapping() else { return nil }
+        var records = BootgateConfiguration.Records()
+        records.key = fields.read("key", self.secret) ?? .file("/etc/bootgate/records.key")
+        records.identityPattern = fields.read("identity", self.pattern) ?? records.identityPattern
+        records.endpointPattern = fields.read("endpoint", self.pattern) ?? records.endpointPattern
+        fields.finish()
+        return records
+    }
+
+    /// Text with `{iccid}` and the like in it.
+    private func pattern(_ node: ConfigurationNode) -> String? {
+        guard let text = node.text("a pattern such as \"{iccid}\"") else { return nil }
+        let fields = ["iccid", "imsi", "imei", "msisdn", "device-id"]
+        var rest = Substring(text)
+        var hasField = false
+        while let open = rest.firstIndex(of: "{") {
+            guard let close = rest[open...].firstIndex(of: "}") else { break }
+            let name = String(rest[rest.index(after: open)..<close])
+            guard fields.contains(name) else {
+                let nearest = NearestName.of(name, among: fields).map { "; did you mean '{\($0)}'?" } ?? ""
+                node.mistake(
+                    "\(node.path) has the unknown field '{\(ConfigurationNode.shown(name))}'; expected one of: "
+                        + fields.map { "{\($0)}" }.joined(separator: ", ") + nearest
+                )
+                return nil
+            }
+            hasField = true
+            rest = rest[rest.index(after: close)...]
+        }
+        guard hasField, !rest.contains("{") else {
+            node.mistake("\(node.path) would be the same for every record; expected a pattern such as \"{iccid}\"")
+            return nil
+        }
+        return text
+    }
+
+    func audit(_ node: ConfigurationNode, state: String) -> BootgateConfiguration.Audit? {
+        guard let fields = node.mapping() else { return nil }
+        var audit = BootgateConfiguration.Audit()
+        fields.read("durability") { field in
+            if field.name(among: ["batched", "strict"]) == "strict" { field.notThereYet(.strictAudit) }
+        }
+        fields.read("keep") { field in
+            if field.durationOrNone() != nil { field.notThereYet(.auditKeep) }
+        }
+        fields.read("keep-devices") { field in
+            if field.boolean() != nil { field.notThereYet(.auditKeepDevices) }
+        }
+        audit.signingKey =
+            fields.read("signing-key") { field in
+                let source = self.secret(field)
+                if case .file(let path)? = source, path.hasPrefix(state.hasSuffix("/") ? state : state + "/") {
+                    field.mistake(
+                        "\(field.path) lies inside state; who can rewrite the journal could sign it: put it elsewhere")
+                }
+                return source
+            } ?? audit.signingKey
+        fields.read("checkpoint") { field in
+            guard let checkpoint = field.mapping("{ every: 10s, records: 10000 }") else { return }
+            audit.checkpointEvery =
+                checkpoint.read("every") { $0.duration(atLeast: .milliseconds(100)) } ?? audit.checkpointEvery
+            audit.checkpointRecords =
+                checkpoint.read("records") { $0.integer(1...1_000_000) } ?? audit.checkpointRecords
+            checkpoint.finish()
+        }
+        fields.finish()
+        return audit
+    }
+
+    func log(_ node: ConfigurationNode) -> BootgateConfiguration.Log? {
+        guard let fields = node.mapping() else { return nil }
+        var log = BootgateConfiguration.Log()
+        log.level = fields.read("level") { $0.choice(BootgateConfiguration.Log.Level.self) } ?? log.level
+        log.format = fields.read("format") { $0.choice(BootgateConfiguration.Log.Format.self) } ?? log.format
+        fields.finish()
+        return log
+    }
+
+    /// `admin`: checked in full, although nothing listens there yet, so that a file stays right when it does.
+    func admin(_ node: ConfigurationNode) {
+        guard let fields = node.mapping() else { return }
+        node.notThereYet(.admin)
+        fields.read("listen") { field in
+            let expected = "an address and port such as 127.0.0.1:8684"
+            guard let text = field.text(expected) else { return }
+            guard let parts = ListenerAddress("coap://\(text)"), let address = IPAddress(parts.host) else {
+                field.mistake("\(field.path) is '\(ConfigurationNode.shown(text))'; expected \(expected)")
+                return
+            }
+            if !address.isLoopback {
+                field.mistake(
+                    "\(field.path) is no loopback address; without TLS, tokens would cross the network in clear")
+            }
+        }
+        fields.read("tokens") { field in
+            _ = field.list("a list of { name, role, token }") { entry -> Void? in
+                guard let token = entry.mapping("{ name: NAME, role: viewer or operator, token: { file: PATH } }")
+                else {
+                    return nil
+                }
+                _ = token.require("name", "write who uses the token") { $0.text() }
+                _ = token.require("role", "write viewer or operator") { $0.name(among: ["viewer", "operator"]) }
+                _ = token.require("token", "write { file: PATH } or { env: NAME }", self.secret)
+                token.finish()
+                return ()
+            }
+        }
+        fields.finish()
+    }
+}

@@ -1,0 +1,56 @@
+/// The parts of the configuration that are decided but not built. Each value other than the default is answered here,
+/// so that nobody believes in a promise that is not kept.
+enum NotThereYet: CaseIterable {
+    case auditMode
+    case upstreamOverDTLS
+    case upstreamCredentials
+    case relayOverDTLS
+    case relayCredentials
+    case publication
+    case strictAudit
+    case auditKeep
+    case auditKeepDevices
+    case admin
+    case connectionID
+    case blockSize
+    case plainRegistration
+
+    /// A promise that safety or the device's way depends on is a mistake; one that merely adds something is a warning.
+    var severity: Diagnostic.Severity {
+        switch self {
+        case .auditMode, .upstreamOverDTLS, .upstreamCredentials, .relayOverDTLS, .relayCredentials, .publication,
+            .strictAudit:
+            .mistake
+        case .auditKeep, .auditKeepDevices, .admin, .connectionID, .blockSize, .plainRegistration: .warning
+        }
+    }
+
+    var message: String {
+        switch self {
+        case .auditMode: "audit is not there yet; write enforce, or leave the key out"
+        case .upstreamOverDTLS: "a bootstrap server over coaps is not there yet; write its coap:// address"
+        case .upstreamCredentials: "credentials for a bootstrap server are not there yet; write its coap:// URI alone"
+        case .relayOverDTLS: "a relay over coaps is not there yet; write the server's coap:// address"
+        case .relayCredentials: "credentials for a relay are not there yet; leave the key out"
+        case .publication: "publication of keys to a server is not there yet; use relay, and leave the key out"
+        case .strictAudit: "strict is not there yet; write batched, or leave the key out"
+        case .auditKeep: "removal of old segments is not there yet; all segments are kept"
+        case .auditKeepDevices: "it only counts in mode audit, which is not there yet"
+        case .admin: "the admin interface is not there yet; nothing listens there"
+        case .connectionID: "connection IDs are not there yet; sessions run without"
+        case .blockSize: "block-wise transfer is not there yet; larger bodies are refused"
+        case .plainRegistration:
+            "registrations of devices that come plain are not there yet; let device.plain name the server itself"
+        }
+    }
+}
+
+extension ConfigurationNode {
+    /// Says that what stands here is not built.
+    func notThereYet(_ feature: NotThereYet) {
+        switch feature.severity {
+        case .mistake: self.mistake("\(self.path): \(feature.message)")
+        case .warning: self.warning("\(self.path): \(feature.message)")
+        }
+    }
+}

@@ -1,0 +1,145 @@
+internal import Foundation
+
+/// A gateway that runs on a stage, with its journal as it is written.
+struct Gateway: Sendable {
+    let program: Program
+    /// `audit tail --follow`: its events are the journal's records.
+    let journal: Program
+    let configuration: String
+    let address: String
+    let securePort: UInt16
+    let plainPort: UInt16
+
+    /// How devices reach it.
+    var secure: String { "coaps://\(self.address):\(self.securePort)" }
+    var plain: String { "coap://\(self.address):\(self.plainPort)" }
+
+    /// The record that the journal gets for `sim`.
+    @discardableResult
+    func record(_ event: String, of sim: SIM, cause: String? = nil) async throws -> Event {
+        try await self.journal.event(event) { record in
+            record.text("iccid") == sim.iccid && (cause == nil || record.text("cause") == cause)
+        }
+    }
+
+    /// The log entry that tells the operator of this cause, which says what to do.
+    @discardableResult
+    func remedy(for cause: String) async throws -> String {
+        let entry = try await self.program.logged(cause) { $0.text("cause") == cause }
+        guard let remedy = entry.text("remedy"), !remedy.isEmpty else { throw Unexpected("no remedy in \(entry)") }
+        return remedy
+    }
+}
+
+extension Gateway {
+    /// What it has counted, which it says when it stops.
+    func countersAtStop() async throws -> Event {
+        self.program.signal(SIGTERM)
+        let counters = try await self.program.logged("the counters") { $0.text("message") == "gateway stopped" }
+        guard try await self.program.exit(within: .seconds(30)) == 0 else {
+            throw Unexpected("the gateway stopped badly")
+        }
+        return counters
+    }
+}
+
+extension Stage {
+    /// What a gateway is started with, besides what every one here has.
+    struct Settings: Sendable {
+        /// The upstream bootstrap servers.
+        var upstreams: [String]
+        /// The LwM2M server with short server ID 1111, as the bootstrap server writes it and as the relay reaches it.
+        var server: String
+        /// Repeats an unanswered upstream message after this time, so often.
+        var upstreamPatience = "{ ack-timeout: 200ms, max-retransmit: 2 }"
+        var devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2 }"
+        /// Further lines of the file.
+        var more = ""
+    }
+
+    func gateway(_ settings: Settings) async throws -> Gateway {
+        let securePort = try self.freePort()
+        let plainPort = try self.freePort()
+        let gateway = "\(self.address):\(securePort)"
+        let path = self.folder.path
+        let text = """
+            state: \(path)/state
+            records: { key: { file: \(path)/records.key } }
+            audit: { signing-key: { file: \(path)/audit.key } }
+            listeners: [ "coaps://\(gateway)", "coap://\(self.address):\(plainPort)" ]
+            bootstrap:
+              upstreams: [ \(settings.upstreams.map { "\"\($0)\"" }.joined(separator: ", ")) ]
+              account: { secure: "coaps://\(gateway)", plain: "coap://\(self.address):\(plainPort)" }
+            servers:
+              meters:
+                match: { uri: "\(settings.server)", ssid: 1111 }
+                device: { secure: "coaps://\(gateway)", plain: "\(settings.server)" }
+                relay: { to: "\(settings.server)" }
+            coap:
+              upstream: \(settings.upstreamPatience)
+              device: \(settings.devicePatience)
+            drain: 1s
+            log: { level: info, format: json }
+            \(settings.more)
+
+            """
+        let configuration = "\(path)/bootgate.yaml"
+        try text.write(toFile: configuration, atomically: true, encoding: .utf8)
+        return try await self.startGateway(configuration, securePort, plainPort)
+    }
+
+    /// Starts a gateway with the file of one that ran before.
+    func restart(_ gateway: Gateway) async throws -> Gateway {
+        try await self.startGateway(gateway.configuration, gateway.securePort, gateway.plainPort)
+    }
+
+    private func startGateway(
+        _ configuration: String, _ securePort: UInt16, _ plainPort: UInt16
+    ) async throws -> Gateway {
+        let program = try self.start("gateway", Programs.gateway, ["serve", "--config", configuration])
+        guard await program.output.first(within: .seconds(30), where: { $0.hasPrefix("ready ") }) != nil else {
+            throw Unexpected("the gateway does not get ready")
+        }
+        let journal = try self.start(
+            "journal", Programs.gateway,
+            ["audit", "tail", "--json", "--follow", "--count", "10000", "--config", configuration])
+        return Gateway(
+            program: program, journal: journal, configuration: configuration, address: self.address,
+            securePort: securePort, plainPort: plainPort)
+    }
+
+    /// Adds a record for a new SIM; `fields` are further ones, `status=suspended`.
+    func addSIM(to gateway: Gateway, _ fields: [String] = []) async throws -> SIM {
+        let sim = SIM()
+        try await self.sim(["add", "iccid=\(sim.iccid)", "key=\(sim.key)"] + fields, at: gateway)
+        return sim
+    }
+
+    /// `bootgate sim …`
+    @discardableResult
+    func sim(_ arguments: [String], at gateway: Gateway) async throws -> [String] {
+        try await self.run("bootgate sim", Programs.gateway, ["sim"] + arguments + ["--config", gateway.configuration])
+    }
+
+    /// A whole set: both servers, and a gateway in front of them.
+    func everything(
+        bootstrapServer arguments: [String] = [], managementServer operations: [String] = [], more: String = ""
+    ) async throws -> (gateway: Gateway, bootstrap: Server, management: Server) {
+        let management = try await self.managementServer(operations)
+        let bootstrap = try await self.bootstrapServer(
+            [
+                "--server-uri", management.uri, "--account-uri", "coap://192.0.2.1:5683", "--ssid", "1111",
+                "--account-ssid", "2222",
+            ] + arguments)
+        let gateway = try await self.gateway(Settings(upstreams: [bootstrap.uri], server: management.uri, more: more))
+        return (gateway, bootstrap, management)
+    }
+}
+
+extension Stage {
+    /// Proves that nothing of the journal was changed, removed or moved.
+    func verifyJournal(of gateway: Gateway) async throws {
+        try await self.run(
+            "bootgate audit verify", Programs.gateway, ["audit", "verify", "--config", gateway.configuration])
+    }
+}

@@ -1,0 +1,65 @@
+internal import Synchronization
+
+/// The lines that a program writes, as they come.
+final class Lines: Sendable {
+    private struct Waiter {
+        var matches: @Sendable (String) -> Bool
+        var promise: Promise<String?>
+    }
+
+    private struct State {
+        var complete: [String] = []
+        var rest: [UInt8] = []
+        var isEnded = false
+        var waiters: [Waiter] = []
+    }
+
+    private let state = Mutex(State())
+
+    var all: [String] { self.state.withLock { $0.complete } }
+
+    func append(_ bytes: some Sequence<UInt8>) {
+        for byte in bytes {
+            if byte == UInt8(ascii: "\n") {
+                self.endLine()
+            } else {
+                self.state.withLock { $0.rest.append(byte) }
+            }
+        }
+    }
+
+    func end() {
+        if self.state.withLock({ !$0.rest.isEmpty }) { self.endLine() }
+        let waiters = self.state.withLock { state in
+            state.isEnded = true
+            defer { state.waiters = [] }
+            return state.waiters
+        }
+        for waiter in waiters { waiter.promise.fulfill(nil) }
+    }
+
+    private func endLine() {
+        let (line, waiters) = self.state.withLock { state in
+            let line = String(decoding: state.rest, as: UTF8.self)
+            state.rest = []
+            state.complete.append(line)
+            let waiters = state.waiters.filter { $0.matches(line) }
+            state.waiters.removeAll { $0.matches(line) }
+            return (line, waiters)
+        }
+        for waiter in waiters { waiter.promise.fulfill(line) }
+    }
+
+    /// The first line, of all so far and of those to come, that matches; nil when none does before the end or the limit.
+    func first(within limit: Duration, where matches: @Sendable @escaping (String) -> Bool) async -> String? {
+        let promise = Promise<String?>()
+        let known: String?? = self.state.withLock { state in
+            if let line = state.complete.first(where: matches) { return .some(line) }
+            if state.isEnded { return .some(nil) }
+            state.waiters.append(Waiter(matches: matches, promise: promise))
+            return nil
+        }
+        if let known { return known }
+        return await promise.value(within: limit) ?? nil
+    }
+}

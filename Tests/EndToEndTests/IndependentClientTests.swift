@@ -1,0 +1,67 @@
+internal import Foundation
+internal import Testing
+
+/// DTLS stacks that share no code with the gateway's: each shakes hands, asks for a bootstrap and gets the answer.
+@Suite("Independent DTLS clients get in")
+struct IndependentClientTests {
+    @Test("OpenSSL's s_client, with the suite that every device has")
+    func openSSL() async throws {
+        try await Self.run { stage, gateway, sim in
+            let request = Self.request(sim)
+            let client = try stage.start(
+                "openssl s_client", "/usr/bin/openssl",
+                [
+                    "s_client", "-dtls1_2", "-connect", "\(gateway.address):\(gateway.securePort)", "-psk", sim.key,
+                    "-psk_identity", sim.iccid, "-cipher", "PSK-AES128-CCM8:@SECLEVEL=0", "-nocommands",
+                ], input: request)
+            // What it prints of the session, and behind it the server's first messages, are no lines to wait for.
+            try await gateway.record("bootstrap.forwarded", of: sim)
+            let suite = await client.output.first(within: .seconds(20)) { $0.contains("Cipher is PSK-AES128-CCM8") }
+            #expect(suite != nil)
+        }
+    }
+
+    @Test("libcoap's client on OpenSSL and on GnuTLS", arguments: ["openssl", "gnutls"])
+    func libcoap(library: String) async throws {
+        try await Self.run { stage, gateway, sim in
+            let client = try stage.start(
+                "coap-client-\(library)", "/usr/bin/coap-client-\(library)",
+                [
+                    "-m", "post", "-u", sim.iccid, "-k", sim.keyText, "-B", "10", "-v", "6",
+                    "\(gateway.secure)/bs?ep=\(sim.iccid)",
+                ])
+            let answer = await client.output.first(within: .seconds(20)) { $0.contains("t:ACK c:2.04") }
+            #expect(answer != nil)
+            try await gateway.record("bootstrap.forwarded", of: sim)
+        }
+    }
+
+    @Test("tinydtls and mbedTLS", arguments: ["tinydtls", "mbedtls"])
+    func python(library: String) async throws {
+        try await Self.run { stage, gateway, sim in
+            let answer = try await stage.run(
+                "\(library) client", Programs.python,
+                [
+                    try Programs.resource("\(library)_client.py"), gateway.address, "\(gateway.securePort)", sim.iccid,
+                    sim.key, hexadecimal(Self.request(sim)),
+                ])
+            // An acknowledgement with 2.04, this message ID and this token.
+            #expect(answer.first?.hasPrefix("6444123401020304") == true)
+            try await gateway.record("bootstrap.forwarded", of: sim)
+        }
+    }
+
+    private static func run(_ body: @Sendable (Stage, Gateway, SIM) async throws -> Void) async throws {
+        try await Stage.run { stage in
+            // Only the answer is asked for: these clients are no devices, and would not know what to do with writes.
+            let (gateway, _, _) = try await stage.everything(bootstrapServer: ["--stop-after", "0"])
+            try await body(stage, gateway, try await stage.addSIM(to: gateway))
+        }
+    }
+
+    /// `POST /bs?ep=ICCID`, confirmable, message ID 0x1234, token 01020304.
+    private static func request(_ sim: SIM) -> [UInt8] {
+        let query = Array("ep=\(sim.iccid)".utf8)
+        return [0x44, 0x02, 0x12, 0x34, 1, 2, 3, 4, 0xB2] + "bs".utf8 + [0x4D, UInt8(query.count - 13)] + query
+    }
+}

@@ -1,0 +1,165 @@
+import Testing
+
+@testable import Gateway
+
+/// Executes the machine's actions as the pool would, keeps books of its own, and fails the test on an action that
+/// contradicts them.
+struct PoolHarness {
+    typealias SocketID = PoolStateMachine.SocketID
+
+    var machine: PoolStateMachine
+    var now = ContinuousClock.now
+    /// Sockets asked for and not reported back yet, in order.
+    var opening: [(socket: SocketID, remote: PeerAddress, local: IPAddress?)] = []
+    var open: Set<SocketID> = []
+    /// Which socket each live lease has, by what the machine said.
+    var leased: [LeaseID: SocketID] = [:]
+    var waiting: Set<LeaseID> = []
+    var refused: [(lease: LeaseID, cause: FailureCause)] = []
+    var broken: [(lease: LeaseID, cause: FailureCause)] = []
+    var probes: [SocketID] = []
+    var closed: [SocketID] = []
+    var opensAtOnce = true
+    var nextPort: UInt16 = 20_000
+    /// Who had a socket last and must still be kept apart from others: by socket, until when.
+    var kept: [SocketID: (owner: LeaseOwner?, until: ContinuousClock.Instant)] = [:]
+
+    init(_ change: (inout PoolStateMachine.Settings) -> Void = { _ in }, upstreams: Int = 1, seed: UInt64 = 1) {
+        var settings = PoolStateMachine.Settings()
+        settings.minimumIdle = 2
+        settings.maximumSockets = 16
+        settings.bootstrapReserve = 4
+        change(&settings)
+        self.machine = PoolStateMachine(settings: settings, seed: seed)
+        for number in 0..<upstreams {
+            let id = self.machine.add()
+            self.machine.resolved(id, to: Self.address(number), now: self.now)
+            self.run()
+        }
+    }
+
+    static func address(_ number: Int, port: UInt16 = 5683) -> PeerAddress {
+        PeerAddress(IPAddress(ipv4: 0x0A00_0001 + UInt32(number)), port: port)
+    }
+
+    static func device(_ number: Int) -> LeaseOwner { LeaseOwner(iccid: "device-\(number)", leg: .bootstrap) }
+    static func registered(_ number: Int) -> LeaseOwner {
+        LeaseOwner(iccid: "device-\(number)", leg: .registration(server: "meters"))
+    }
+
+    mutating func run(sourceLocation: SourceLocation = #_sourceLocation) {
+        while let action = self.machine.nextAction() {
+            switch action {
+            case .open(let socket, let remote, let local):
+                #expect(!self.open.contains(socket), "opened twice", sourceLocation: sourceLocation)
+                self.opening.append((socket, remote, local))
+                if self.opensAtOnce { self.finishOpening() }
+            case .close(let socket):
+                #expect(!self.leased.values.contains(socket), "closed under a lease", sourceLocation: sourceLocation)
+                self.open.remove(socket)
+                self.opening.removeAll { $0.socket == socket }
+                self.closed.append(socket)
+            case .grant(let lease, let socket, _):
+                #expect(self.waiting.remove(lease) != nil, "granted unasked", sourceLocation: sourceLocation)
+                self.noteGrant(lease, socket, sourceLocation: sourceLocation)
+            case .refuse(let lease, let cause):
+                #expect(self.waiting.remove(lease) != nil, "refused unasked", sourceLocation: sourceLocation)
+                self.refused.append((lease, cause))
+            case .broken(let lease, let socket, let cause):
+                #expect(self.leased[lease] == socket, "broke what was not leased", sourceLocation: sourceLocation)
+                self.leased[lease] = nil
+                self.broken.append((lease, cause))
+            case .probe(let socket, _):
+                #expect(self.open.contains(socket), sourceLocation: sourceLocation)
+                self.probes.append(socket)
+            }
+        }
+    }
+
+    mutating func finishOpening(port: UInt16? = nil) {
+        guard !self.opening.isEmpty else { return }
+        let (socket, _, local) = self.opening.removeFirst()
+        self.open.insert(socket)
+        self.nextPort += 1
+        let bound = PeerAddress(local ?? IPAddress(ipv4: 0x7F00_0001), port: port ?? self.nextPort)
+        self.machine.opened(socket, local: bound, now: self.now)
+    }
+
+    mutating func acquire(_ owner: LeaseOwner, from upstreams: [Int] = [0]) -> PoolStateMachine.Acquisition {
+        let result = self.machine.acquire(owner, from: upstreams, now: self.now)
+        switch result {
+        case .granted(let lease, let socket, _): self.noteGrant(lease, socket, owner: owner)
+        case .waiting(let lease): self.waiting.insert(lease)
+        case .refused: break
+        }
+        self.run()
+        return result
+    }
+
+    /// Acquires and expects a socket at once.
+    mutating func take(
+        _ owner: LeaseOwner,
+        from upstreams: [Int] = [0],
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> (lease: LeaseID, socket: SocketID) {
+        guard case .granted(let lease, let socket, _) = self.acquire(owner, from: upstreams) else {
+            Issue.record("no socket at once", sourceLocation: sourceLocation)
+            throw CancellationError()
+        }
+        return (lease, socket)
+    }
+
+    /// Acquires and expects to wait.
+    mutating func wait(
+        _ owner: LeaseOwner,
+        from upstreams: [Int] = [0],
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> LeaseID {
+        guard case .waiting(let lease) = self.acquire(owner, from: upstreams) else {
+            Issue.record("did not have to wait", sourceLocation: sourceLocation)
+            throw CancellationError()
+        }
+        return lease
+    }
+
+    mutating func release(
+        _ lease: LeaseID,
+        _ end: LeaseEnd,
+        isSettled: Bool = true,
+        hasMessageIDs: Bool = true
+    ) {
+        let owner = self.machine.leases[lease]?.owner
+        if let socket = self.leased.removeValue(forKey: lease), end != .clean {
+            self.kept[socket] = (end == .parked ? owner : nil, self.now + self.machine.settings.quarantine)
+        }
+        self.waiting.remove(lease)
+        self.machine.release(lease, end, isSettled: isSettled, hasMessageIDs: hasMessageIDs, now: self.now)
+        self.run()
+    }
+
+    mutating func advance(_ duration: Duration) {
+        self.now += duration
+        self.machine.handleDeadline(now: self.now)
+        self.run()
+    }
+
+    func state(_ socket: SocketID) -> PoolStateMachine.SocketState? {
+        self.machine.isCurrent(socket) ? self.machine.sockets[socket.slot].state : nil
+    }
+
+    private mutating func noteGrant(
+        _ lease: LeaseID,
+        _ socket: SocketID,
+        owner: LeaseOwner? = nil,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        #expect(self.open.contains(socket), "granted what is not open", sourceLocation: sourceLocation)
+        #expect(!self.leased.values.contains(socket), "leased twice", sourceLocation: sourceLocation)
+        let owner = owner ?? self.machine.leases[lease]?.owner
+        #expect(owner != nil, "a lease without an owner", sourceLocation: sourceLocation)
+        if let kept = self.kept.removeValue(forKey: socket), kept.until > self.now {
+            #expect(kept.owner == owner, "left quarantine for somebody else", sourceLocation: sourceLocation)
+        }
+        self.leased[lease] = socket
+    }
+}

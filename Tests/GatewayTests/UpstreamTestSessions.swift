@@ -1,0 +1,163 @@
+import CoAP
+import Logging
+import LwM2M
+import NIOCore
+import NIOPosix
+import Testing
+
+@testable import Gateway
+
+/// Plays the device sessions: an actor on the pool's loop that calls the pool without a hop and writes down what it is
+/// told. A call-back from inside one of its own calls fails the test.
+actor TestSessions: LeaseHolder {
+    nonisolated let loop: any EventLoop
+    nonisolated let pool: UpstreamPool
+    nonisolated var unownedExecutor: UnownedSerialExecutor { self.loop.executor.asUnownedSerialExecutor() }
+    nonisolated let happenings: AsyncStream<Happening>
+    private nonisolated let continuation: AsyncStream<Happening>.Continuation
+    private var isCalling = false
+    /// What to answer to each request of a server, at once, from inside the call-back.
+    var answer: CoAPResponse?
+
+    init(pool: UpstreamPool) {
+        self.loop = pool.loop
+        self.pool = pool
+        (self.happenings, self.continuation) = AsyncStream.makeStream()
+    }
+
+    func call<R: Sendable>(_ body: @Sendable (isolated UpstreamPool) -> R) -> R {
+        self.isCalling = true
+        defer { self.isCalling = false }
+        return self.pool.assumeIsolated(body)
+    }
+
+    func setAnswer(_ response: CoAPResponse?) { self.answer = response }
+
+    private func note(_ happening: Happening) {
+        let isCalling = self.isCalling
+        #expect(!isCalling, "called back from inside a call")
+        self.continuation.yield(happening)
+    }
+
+    nonisolated func leaseGranted(
+        _ id: LeaseID,
+        upstream: GatewayConfiguration.Upstream,
+        now: ContinuousClock.Instant
+    ) {
+        self.assumeIsolated { $0.note(.granted(id)) }
+    }
+
+    nonisolated func leaseRefused(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+        self.assumeIsolated { $0.note(.refused(id, cause)) }
+    }
+
+    nonisolated func leaseBroken(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+        self.assumeIsolated { $0.note(.broken(id, cause)) }
+    }
+
+    nonisolated func lease(_ id: LeaseID, received event: MessageLayer.Event, now: ContinuousClock.Instant) {
+        self.assumeIsolated { sessions in
+            sessions.note(.event(id, event))
+            if case .request(let request, _) = event, let answer = sessions.answer {
+                sessions.call { $0.respond(to: request, with: answer, on: id, now: now) }
+            }
+        }
+    }
+
+    nonisolated func upstreamReadComplete() { self.assumeIsolated { $0.note(.readComplete) } }
+}
+
+/// A pool on a loop of its own, with its holder and a way through what the holder was told.
+final class PoolFixture {
+    let group: MultiThreadedEventLoopGroup
+    let pool: UpstreamPool
+    let sessions: TestSessions
+    private var iterator: AsyncStream<Happening>.Iterator
+
+    init(
+        idle: Int = 2,
+        wait: Duration = .seconds(20),
+        from: [IPAddress] = [],
+        transmission: TransmissionParameters = TransmissionParameters(),
+        resolver: UpstreamResolver = UpstreamResolver(),
+        sockets: Int = 64
+    ) async {
+        self.group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        var policy = GatewayConfiguration.PoolPolicy()
+        policy.minimumIdle = idle
+        policy.wait = wait
+        policy.from = from
+        var capacity = PoolCapacity(descriptors: sockets, portsPerAddress: 28_000, addresses: 1)
+        capacity.reservedDescriptors = 0
+        self.pool = UpstreamPool(
+            loop: self.group.next(),
+            policy: policy,
+            transmission: transmission,
+            capacity: capacity,
+            resolver: resolver,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            seed: 7
+        )
+        self.sessions = TestSessions(pool: self.pool)
+        self.iterator = self.sessions.happenings.makeAsyncIterator()
+        await self.pool.attach(self.sessions)
+    }
+
+    func stop() async throws {
+        await self.pool.stop()
+        try await self.group.shutdownGracefully()
+    }
+
+    /// The next thing that the holder was told, ends of turns left out.
+    func next() async throws -> Happening {
+        while let happening = await self.iterator.next(isolation: #isolation) {
+            if case .readComplete = happening { continue }
+            return happening
+        }
+        throw CancellationError()
+    }
+
+    func nextEvent(on lease: LeaseID, sourceLocation: SourceLocation = #_sourceLocation) async throws
+        -> MessageLayer.Event
+    {
+        let happening = try await self.next()
+        guard case .event(let id, let event) = happening, id == lease else {
+            Issue.record("expected an event, got \(happening)", sourceLocation: sourceLocation)
+            throw CancellationError()
+        }
+        return event
+    }
+
+    static func upstream(_ peer: PeerAddress, host: String? = nil) -> GatewayConfiguration.Upstream {
+        GatewayConfiguration.Upstream(
+            uri: ServerURI(scheme: .coap, host: host ?? "\(peer.ip)", port: peer.port)
+        )
+    }
+
+    /// Acquires and waits for the socket if need be.
+    func take(
+        _ iccid: String,
+        _ upstreams: GatewayConfiguration.Upstream...,
+        registration: Bool = false
+    ) async throws -> LeaseID {
+        let owner = LeaseOwner(iccid: iccid, leg: registration ? .registration(server: "meters") : .bootstrap)
+        switch await self.sessions.call({ $0.acquire(for: owner, upstreams: upstreams, now: .now) }) {
+        case .granted(let lease, _, _):
+            return lease
+        case .waiting(let lease):
+            guard case .granted(lease) = try await self.next() else { throw CancellationError() }
+            return lease
+        case .refused(let cause, _):
+            Issue.record("refused: \(cause)")
+            throw CancellationError()
+        }
+    }
+
+    func send(_ request: CoAPRequest, on lease: LeaseID) async -> MessageLayer.ExchangeID? {
+        await self.sessions.call { $0.send(request, on: lease, now: .now) }
+    }
+
+    func release(_ lease: LeaseID, _ end: LeaseEnd) async {
+        await self.sessions.call { $0.release(lease, end, now: .now) }
+    }
+}
