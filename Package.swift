@@ -60,6 +60,7 @@ let package = Package(
             dependencies: [
                 "Gateway", "LwM2M", "Secrets",
                 .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ]

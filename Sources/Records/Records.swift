@@ -21,7 +21,7 @@ package final class Records: Sendable {
     private let credentialTable: CredentialTable
     private let lookup: Lookup
     private let feed: ChangeFeed
-    private let commits: GroupCommit
+    private let commits: SharedTransactions
 
     /// Opens both stores, makes what is missing, and checks that the records key is the right one.
     package init(_ configuration: RecordsConfiguration, logger: Logger) throws(RecordsError) {
@@ -67,7 +67,12 @@ package final class Records: Sendable {
             logger: logger
         )
         self.feed = try ChangeFeed(file: simsFile, interval: configuration.changeInterval)
-        self.commits = GroupCommit(file: credentialsFile, pool: credentialsPool, window: configuration.commitWindow)
+        self.commits = SharedTransactions(
+            file: credentialsFile,
+            connection: credentialsPool,
+            kind: .immediate,
+            window: configuration.commitWindow
+        )
     }
 
     deinit { self.close() }
@@ -101,7 +106,7 @@ extension Records: CredentialStore {
     package func store(_ credentials: [OneTimeCredential]) async throws {
         guard !credentials.isEmpty else { return }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        try await self.commits.write { db in
+        try await self.commits.run { db in
             let now = clock()
             for credential in credentials { try table.insert(credential, at: now, in: db) }
         }
@@ -109,13 +114,13 @@ extension Records: CredentialStore {
 
     package func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        return try await self.commits.write { db in try table.prove(identity, at: clock(), in: db) }
+        return try await self.commits.run { db in try table.prove(identity, at: clock(), in: db) }
     }
 
     package func discard(_ identities: [PSKIdentity]) async throws {
         guard !identities.isEmpty else { return }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        try await self.commits.write { db in try table.discard(identities, at: clock(), in: db) }
+        try await self.commits.run { db in try table.discard(identities, at: clock(), in: db) }
     }
 }
 
@@ -129,7 +134,7 @@ extension Records {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let limit = 500
         while true {
-            let done = try await self.commits.write { db in
+            let done = try await self.commits.run { db in
                 let now = clock()
                 return try table.sweep(
                     at: now,
@@ -156,7 +161,7 @@ extension Records {
         let horizon = CredentialLife.threshold(Self.revocationGrace, now: clock())
         let marks = try self.sims.pendingRevocations(horizon: horizon, limit: limit)
         guard !marks.isEmpty else { return ([], false) }
-        let revoked = try await self.commits.write { db in
+        let revoked = try await self.commits.run { db in
             let now = clock()
             return try marks.flatMap { mark in
                 try table.revoke(iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, in: db)

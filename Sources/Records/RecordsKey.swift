@@ -19,11 +19,11 @@ struct RecordsKey: Sendable {
         /// The value that tells a right records key from a wrong one.
         case check
 
-        var associatedData: Data {
+        var associatedData: [UInt8] {
             switch self {
-            case .sim(let iccid): Data("bootgate.sim\0\(iccid)".utf8)
-            case .credential(let identity): Data("bootgate.credential\0".utf8) + identity.bytes
-            case .check: Data("bootgate.check".utf8)
+            case .sim(let iccid): Array("bootgate.sim\0".utf8) + iccid.utf8
+            case .credential(let identity): Array("bootgate.credential\0".utf8) + identity.bytes
+            case .check: Array("bootgate.check".utf8)
             }
         }
     }
@@ -40,7 +40,7 @@ struct RecordsKey: Sendable {
     }
 
     /// Nil when the value was sealed with another key or for another row, or was changed.
-    func open(_ sealed: Data, for row: Row) -> Secret? {
+    func open(_ sealed: UnsafeRawBufferPointer, for row: Row) -> Secret? {
         guard let box = try? ChaChaPoly.SealedBox(combined: sealed),
             var plain = try? ChaChaPoly.open(box, using: self.key, authenticating: row.associatedData)
         else { return nil }
@@ -49,6 +49,8 @@ struct RecordsKey: Sendable {
             return Secret(copying: UnsafeRawBufferPointer(bytes))
         }
     }
+
+    func open(_ sealed: Data, for row: Row) -> Secret? { sealed.withUnsafeBytes { self.open($0, for: row) } }
 
     /// Compares with the check value of the store, or leaves one in a new store. Called at open, inside a write.
     func check(in db: Database, file: String) throws {

@@ -55,11 +55,11 @@ extension SIMStore {
         return try self.file.translating {
             try self.pool.read { db in
                 var listings: [Listing] = []
-                let rows = try Row.fetchCursor(db, sql: sql, arguments: all)
-                while let row = try rows.next() {
+                try db.makeStatement(sql: sql).withRows(all, in: db) { row in
                     listings.append(
-                        Listing(record: try SIMTable.record(from: row, key: nil), hasKey: !row.hasNull(atIndex: 0))
+                        Listing(record: try SIMTable.record(from: row, key: nil), hasKey: !row.isNull(0))
                     )
+                    return true
                 }
                 return listings
             }

@@ -47,7 +47,7 @@ struct SIMTable {
 
     func record(iccid: String, in db: Database) throws -> SIMRecord? {
         let statement = try db.cachedStatement(sql: "SELECT \(Self.columns) FROM sims WHERE iccid = ?")
-        return try withFirstRow(statement, [iccid]) { try self.record(from: $0) }
+        return try statement.withFirstRow([iccid], in: db) { try self.record(from: $0) }
     }
 
     /// Who has this identity already.
@@ -67,42 +67,41 @@ struct SIMTable {
     }
 
     /// Opens the sealed key of `row`, whose columns are ``columns``.
-    func record(from row: Row) throws -> SIMRecord {
-        let iccid: String = row[1]
-        var key: Secret?
-        if let sealed: Data = row[0] {
-            guard let opened = self.key.open(sealed, for: .sim(iccid: iccid)) else { throw Self.damaged(iccid) }
-            key = opened
+    func record(from row: SQLiteRow) throws -> SIMRecord {
+        guard !row.isNull(0) else { return try Self.record(from: row, key: nil) }
+        let iccid = row.text(1)
+        guard let key = row.withBlob(0, { self.key.open($0, for: .sim(iccid: iccid)) }) else {
+            throw Self.damaged(iccid)
         }
         return try Self.record(from: row, key: key)
     }
 
-    static func record(from row: Row, key: Secret?) throws -> SIMRecord {
-        let iccid: String = row[1]
-        guard let endpointPolicy = SIMRecord.EndpointPolicy(rawValue: row[7]),
-            let identity = PSKIdentity(row[8] as Data),
-            let status = SIMRecord.Status(rawValue: row[10]),
-            let profile = SIMRecord.Profile(rawValue: row[11])
+    static func record(from row: SQLiteRow, key: Secret?) throws -> SIMRecord {
+        let iccid = row.text(1)
+        guard let endpointPolicy = SIMRecord.EndpointPolicy(rawValue: row.text(7)),
+            let identity = row.withBlob(8, { PSKIdentity($0) }),
+            let status = SIMRecord.Status(rawValue: row.text(10)),
+            let profile = SIMRecord.Profile(rawValue: row.text(11))
         else { throw Self.damaged(iccid) }
         var addresses: [IPPrefix] = []
-        if let text: String = row[9] {
+        if let text = row.optionalText(9) {
             addresses = text.split(separator: " ").compactMap { IPPrefix($0) }
         }
         return SIMRecord(
             iccid: iccid,
-            imsi: row[2],
-            imei: row[3],
-            msisdn: row[4],
-            deviceID: row[5],
-            endpoint: row[6],
+            imsi: row.optionalText(2),
+            imei: row.optionalText(3),
+            msisdn: row.optionalText(4),
+            deviceID: row.optionalText(5),
+            endpoint: row.text(6),
             endpointPolicy: endpointPolicy,
             identity: identity,
             key: key,
             addresses: addresses,
             status: status,
             profile: profile,
-            group: row[12],
-            note: row[13]
+            group: row.optionalText(12),
+            note: row.optionalText(13)
         )
     }
 

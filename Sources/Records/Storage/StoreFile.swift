@@ -53,6 +53,8 @@ struct StoreFile: Sendable {
         try self.translating { () throws -> DatabaseQueue in
             var configuration = self.configuration(label: label)
             configuration.readonly = true
+            // The upper levels of the indices of a few hundred thousand records; the rest is the system's to cache.
+            configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA cache_size = -16384") }
             if let attached {
                 configuration.prepareDatabase { db in
                     try db.execute(

@@ -3,13 +3,13 @@ internal import GRDB
 internal import Gateway
 internal import Synchronization
 
-/// Lets writes that come within a few milliseconds share one transaction and one flush to disk.
+/// Lets accesses to one file that come together share a transaction, and, where they write, one flush to disk.
 ///
-/// One thread does the writing, so nothing here blocks an event loop or the cooperative pool. The first write that comes
-/// after a pause waits for the window to pass; those that come while a commit runs make up the next one. If a shared
-/// transaction fails, each write is tried on its own, so that one bad write does not take the others with it.
-final class GroupCommit: Sendable {
-    /// One write. `attempt` runs inside the transaction and returns what to do once that is on disk.
+/// One thread does the work, so nothing here blocks an event loop or the cooperative pool. The first access that comes
+/// after a pause waits for the window to pass; those that come while a transaction runs make up the next one. If a
+/// shared transaction fails, each access is tried on its own, so that a bad one does not take the others with it.
+final class SharedTransactions: Sendable {
+    /// One access. `attempt` runs inside the transaction and returns what to do once that has ended.
     private struct Entry: Sendable {
         let attempt: @Sendable (Database) throws -> @Sendable () -> Void
         let fail: @Sendable (any Error) -> Void
@@ -21,23 +21,26 @@ final class GroupCommit: Sendable {
     }
 
     private let file: StoreFile
-    private let pool: DatabasePool
+    private let connection: any DatabaseWriter
+    private let kind: Database.TransactionKind
     private let window: Duration
     private let state = Mutex(State())
     private let work = DispatchSemaphore(value: 0)
     private let ended = DispatchSemaphore(value: 0)
 
-    init(file: StoreFile, pool: DatabasePool, window: Duration) {
+    /// - Parameter window: at most 5 ms.
+    init(file: StoreFile, connection: any DatabaseWriter, kind: Database.TransactionKind, window: Duration) {
         self.file = file
-        self.pool = pool
+        self.connection = connection
+        self.kind = kind
         self.window = min(max(window, .zero), .milliseconds(5))
         let thread = Thread { [self] in self.run() }
-        thread.name = "records-commit"
+        thread.name = "records"
         thread.start()
     }
 
-    /// Runs `body` in the next shared transaction and returns when that is on disk.
-    func write<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
+    /// Runs `body` in the next shared transaction and returns when that has ended; what it wrote is on disk then.
+    func run<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
         try await withCheckedThrowingContinuation { continuation in
             let entry = Entry(
                 attempt: { db in
@@ -58,7 +61,7 @@ final class GroupCommit: Sendable {
         }
     }
 
-    /// Writes what waits, then ends the thread. Safe to call twice.
+    /// Does what waits, then ends the thread. Safe to call twice.
     func close() {
         let wasClosed = self.state.withLock { state in
             defer { state.isClosed = true }
@@ -88,10 +91,10 @@ final class GroupCommit: Sendable {
 
     private func commit(_ entries: [Entry]) {
         do {
-            let completions = try self.pool.writeWithoutTransaction { db in
+            let completions = try self.connection.writeWithoutTransaction { db in
                 var completions: [@Sendable () -> Void] = []
                 completions.reserveCapacity(entries.count)
-                try db.inTransaction(.immediate) {
+                try db.inTransaction(self.kind) {
                     for entry in entries { completions.append(try entry.attempt(db)) }
                     return .commit
                 }
