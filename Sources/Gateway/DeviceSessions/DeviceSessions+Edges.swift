@@ -75,9 +75,9 @@ extension DeviceSessions: LeaseHolder {
             session.lease = nil
             session.upstreamExchange = nil
         }
-        var work = Work(now: now, wallClock: self.environment.wallClock())
+        var work = self.beginWork(now: now)
         body(session, &work)
-        self.carryOut(&work, for: session)
+        self.carryOut(consume work, for: session)
         self.schedule(session.peer)
     }
 

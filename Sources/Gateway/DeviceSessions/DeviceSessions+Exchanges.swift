@@ -57,22 +57,40 @@ extension DeviceSessions {
         of session: DeviceSession, now: ContinuousClock.Instant,
         _ body: (inout [MessageLayer.Event], inout [BootstrapSession.Action]) -> Void
     ) {
-        var work = Work(now: now, wallClock: self.environment.wallClock())
+        var work = self.beginWork(now: now)
         body(&work.events, &work.bootstrap)
-        self.carryOut(&work, for: session)
+        self.carryOut(consume work, for: session)
         self.schedule(session.peer)
     }
 
     /// What is still to be done for one session.
     struct Work {
-        let now: ContinuousClock.Instant
-        let wallClock: Int64
+        var now: ContinuousClock.Instant
+        var wallClock: Int64
         var events: [MessageLayer.Event] = []
         var bootstrap: [BootstrapSession.Action] = []
         var registration: [RegistrationRelay.Action] = []
     }
 
-    func carryOut(_ work: inout Work, for session: DeviceSession) {
+    /// With the buffers of earlier work, if they are not in use. ``carryOut(_:for:)`` gives them back.
+    func beginWork(now: ContinuousClock.Instant) -> Work {
+        let wallClock = self.environment.wallClock()
+        guard var work = self.spareWork.take() else { return Work(now: now, wallClock: wallClock) }
+        work.now = now
+        work.wallClock = wallClock
+        return work
+    }
+
+    /// Does all of the work, and what follows from it.
+    func carryOut(_ work: consuming Work, for session: DeviceSession) {
+        self.doAll(&work, for: session)
+        work.events.removeAll(keepingCapacity: true)
+        work.bootstrap.removeAll(keepingCapacity: true)
+        work.registration.removeAll(keepingCapacity: true)
+        self.spareWork = work
+    }
+
+    private func doAll(_ work: inout Work, for session: DeviceSession) {
         var nextEvent = 0
         var nextBootstrap = 0
         var nextRegistration = 0
@@ -273,12 +291,12 @@ extension DeviceSessions {
         _ session: DeviceSession, cause: FailureCause?, isReplaced: Bool = false, now: ContinuousClock.Instant
     ) {
         guard !session.isClosed else { return }
-        var work = Work(now: now, wallClock: self.environment.wallClock())
+        var work = self.beginWork(now: now)
         session.bootstrap?.deviceGone(cause ?? .deviceUnreachable, wallClock: work.wallClock, into: &work.bootstrap)
         session.registration?.deviceGone(
             cause, reserving: isReplaced, wallClock: work.wallClock, into: &work.registration
         )
-        self.carryOut(&work, for: session)
+        self.carryOut(consume work, for: session)
         if let dtls = session.dtls {
             dtls.close()
             dtls.drainOutput { self.transmit($0, to: session.peer) }
