@@ -175,7 +175,10 @@ extension DeviceSessions {
         switch action {
         case .acquireLease(let upstreams):
             let owner = LeaseOwner(iccid: session.record.iccid, leg: .bootstrap)
-            switch self.onPool({ $0.acquire(for: owner, upstreams: upstreams, now: work.now) }) {
+            let result = self.pool.enter((owner, upstreams, work.now)) {
+                $0.acquire(for: $1.0, upstreams: $1.1, now: $1.2)
+            }
+            switch result {
             case .granted(let lease, let upstream, _):
                 self.take(lease, for: session)
                 session.bootstrap?.leaseGranted(upstream, now: work.now, into: &work.bootstrap)
@@ -186,11 +189,11 @@ extension DeviceSessions {
         case .releaseLease(let end): self.release(end, of: session, now: work.now)
         case .requestUpstream(let request):
             guard let lease = session.lease else { return }
-            session.upstreamExchange = self.onPool { $0.send(request, on: lease, now: work.now) }
+            session.upstreamExchange = self.send(request, on: lease, now: work.now)
         case .cancelUpstreamRequest:
             guard let lease = session.lease, let exchange = session.upstreamExchange else { return }
             session.upstreamExchange = nil
-            self.onPool { $0.cancel(exchange, on: lease) }
+            self.pool.enter((exchange, lease)) { $0.cancel($1.0, on: $1.1) }
         case .answerUpstream(let id, let response): self.answerUpstream(id, response, of: session, now: work.now)
         case .requestDevice(let request):
             session.deviceExchange = session.layer.send(request, now: work.now, into: &work.events)
@@ -227,7 +230,10 @@ extension DeviceSessions {
         case .acquireLease(let upstream):
             let server = session.registration?.credential.server ?? ""
             let owner = LeaseOwner(iccid: session.record.iccid, leg: .registration(server: server))
-            switch self.onPool({ $0.acquire(for: owner, upstreams: [upstream], now: work.now) }) {
+            let result = self.pool.enter((owner, upstream, work.now)) {
+                $0.acquire(for: $1.0, upstreams: [$1.1], now: $1.2)
+            }
+            switch result {
             case .granted(let lease, _, _):
                 self.take(lease, for: session)
                 session.registration?.leaseGranted(into: &work.registration)
@@ -237,7 +243,7 @@ extension DeviceSessions {
         case .releaseLease(let end): self.release(end, of: session, now: work.now)
         case .requestUpstream(let request, let id):
             guard let lease = session.lease,
-                let exchange = self.onPool({ $0.send(request, on: lease, now: work.now) })
+                let exchange = self.send(request, on: lease, now: work.now)
             else {
                 session.layer.respond(to: id, DeviceAnswer.response(to: .limit), now: work.now, into: &work.events)
                 return
@@ -246,7 +252,9 @@ extension DeviceSessions {
         case .answerUpstream(let id, let response): self.answerUpstream(id, response, of: session, now: work.now)
         case .notifyUpstream(let id, let response):
             guard let lease = session.lease else { return }
-            self.onPool { $0.notify(id, response, confirmable: false, on: lease, now: work.now) }
+            self.pool.enter((id, response, lease, work.now)) {
+                $0.notify($1.0, $1.1, confirmable: false, on: $1.2, now: $1.3)
+            }
         case .requestDevice(let request, let id):
             let exchange = session.layer.send(request, now: work.now, into: &work.events)
             session.registration?.forwarded(id, asDevice: exchange)
@@ -259,9 +267,13 @@ extension DeviceSessions {
 
     // MARK: - The lease of a session
 
-    /// The pool lives on the same loop: calls into it are plain calls.
-    @discardableResult
-    func onPool<R: Sendable>(_ body: (isolated UpstreamPool) -> R) -> R { self.pool.assumeIsolated(body) }
+    // The pool lives on the same loop: calls into it are plain calls.
+
+    private func send(
+        _ request: CoAPRequest, on lease: LeaseID, now: ContinuousClock.Instant
+    ) -> MessageLayer.ExchangeID? {
+        self.pool.enter((request, lease, now)) { $0.send($1.0, on: $1.1, now: $1.2) }
+    }
 
     private func take(_ lease: LeaseID, for session: DeviceSession) {
         session.lease = lease
@@ -273,7 +285,7 @@ extension DeviceSessions {
         session.lease = nil
         session.upstreamExchange = nil
         self.byLease[lease] = nil
-        self.onPool { $0.release(lease, end, now: now) }
+        self.pool.enter((lease, end, now)) { $0.release($1.0, $1.1, now: $1.2) }
     }
 
     private func answerUpstream(
@@ -281,7 +293,7 @@ extension DeviceSessions {
         now: ContinuousClock.Instant
     ) {
         guard let lease = session.lease else { return }
-        self.onPool { $0.respond(to: id, with: response, on: lease, now: now) }
+        self.pool.enter((id, response, lease, now)) { $0.respond(to: $1.0, with: $1.1, on: $1.2, now: $1.3) }
     }
 
     // MARK: - Ends

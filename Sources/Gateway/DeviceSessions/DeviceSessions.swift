@@ -6,11 +6,11 @@ internal import Secrets
 
 /// All device sessions of a shard: who is at which address, in which state, and what is due when.
 ///
-/// The actor is pinned to the shard's event loop. Sockets and the upstream pool enter through `assumeIsolated`, so a
+/// The actor is pinned to the shard's event loop. Sockets and the upstream pool enter as plain calls, so a
 /// datagram costs no task and no thread hop; only look-ups in the stores and commits of credentials are awaited, in
 /// batches of what one turn of the loop asked for. It decides little itself: handshakes are ``DTLSSession``'s, messages
 /// ``MessageLayer``'s, bootstraps ``BootstrapSession``'s and registrations ``RegistrationRelay``'s business.
-package actor DeviceSessions {
+package actor DeviceSessions: LoopActor {
     /// What the actor works with; everything comes from outside, time and randomness too.
     package struct Environment: Sendable {
         package var configuration: GatewayConfiguration

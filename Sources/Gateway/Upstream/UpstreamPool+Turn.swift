@@ -267,7 +267,7 @@ extension UpstreamPool {
     func scheduleTurn() {
         guard !self.isTurnScheduled else { return }
         self.isTurnScheduled = true
-        self.loop.execute { self.assumeIsolated { $0.endTurn() } }
+        self.loop.execute { self.enter(()) { pool, _ in pool.endTurn() } }
     }
 
     private func endTurn() {
