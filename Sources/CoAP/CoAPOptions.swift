@@ -130,8 +130,11 @@ package struct CoAPOptions: Sendable {
     package func strings(_ number: CoAPOptionNumber) -> [String]? {
         var result: [String] = []
         for (candidate, value) in self where candidate == number {
-            guard let string = String(validating: value, as: UTF8.self) else { return nil }
-            result.append(string)
+            // ASCII, which is the rule, needs no validation.
+            let isASCII = value.allSatisfy { $0 < 0x80 }
+            let text = isASCII ? String(decoding: value, as: UTF8.self) : String(validating: value, as: UTF8.self)
+            guard let text else { return nil }
+            result.append(text)
         }
         return result
     }

@@ -66,7 +66,12 @@ package struct LwM2MPath: Hashable, Sendable {
     package var segments: [String] { self.levels.map { String($0) } }
 
     /// Whether this is `other` or lies below it.
-    package func isWithin(_ other: LwM2MPath) -> Bool { self.levels.starts(with: other.levels) }
+    package func isWithin(_ other: LwM2MPath) -> Bool {
+        guard self.count >= other.count else { return false }
+        let (own, its) = (self.identifiers, other.identifiers)
+        return (other.count < 1 || own.0 == its.0) && (other.count < 2 || own.1 == its.1)
+            && (other.count < 3 || own.2 == its.2) && (other.count < 4 || own.3 == its.3)
+    }
 
     private var levels: [UInt16] {
         let all = [self.identifiers.0, self.identifiers.1, self.identifiers.2, self.identifiers.3]

@@ -46,6 +46,8 @@ struct ResourceList: Hashable, Sendable {
 
     /// The first id that occurs twice.
     var firstDuplicate: UInt16? {
+        // Ascending identifiers, which are the rule, need no set.
+        if zip(self.resources, self.resources.dropFirst()).allSatisfy({ $0.id < $1.id }) { return nil }
         var seen: Set<UInt16> = []
         return self.resources.first { !seen.insert($0.id).inserted }?.id
     }

@@ -17,8 +17,8 @@ package enum ResourceType: String, Sendable {
     /// Whether bytes can be a value of this type. Zero bytes are a string or opaque bytes and nothing else.
     func accepts(_ bytes: ArraySlice<UInt8>) -> Bool {
         switch self {
-        case .string: String(validating: bytes, as: UTF8.self) != nil
-        case .integer, .unsigned, .time: [1, 2, 4, 8].contains(bytes.count)
+        case .string: bytes.allSatisfy { $0 < 0x80 } || String(validating: bytes, as: UTF8.self) != nil
+        case .integer, .unsigned, .time: bytes.count == 1 || bytes.count == 2 || bytes.count == 4 || bytes.count == 8
         case .float: bytes.count == 4 || bytes.count == 8
         case .boolean: bytes.count == 1 && (bytes.first == 0 || bytes.first == 1)
         case .objectLink: bytes.count == 4
@@ -29,7 +29,11 @@ package enum ResourceType: String, Sendable {
 
 /// Values as TLV spells them. Readers give nil when the bytes are no value of the type.
 package enum ResourceValue {
-    package static func string(_ bytes: [UInt8]) -> String? { String(validating: bytes, as: UTF8.self) }
+    package static func string(_ bytes: [UInt8]) -> String? {
+        // ASCII, which is the rule, needs no validation.
+        bytes.allSatisfy { $0 < 0x80 }
+            ? String(decoding: bytes, as: UTF8.self) : String(validating: bytes, as: UTF8.self)
+    }
 
     package static func integer(_ bytes: [UInt8]) -> Int64? {
         guard let first = bytes.first, ResourceType.integer.accepts(bytes[...]) else { return nil }

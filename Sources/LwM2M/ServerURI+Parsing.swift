@@ -56,8 +56,11 @@ extension ServerURI {
             path: try Self.normalized(path, extra: ":@/"),
             query: hasQuery ? try Self.normalized(query, extra: ":@/?") : nil
         )
-        // The port that is written out must not make the text longer than a device may be given.
-        guard self.description.utf8.count <= Self.maximumLength else { throw .tooLong }
+        // The port that is written out, and an address that is, must not make the text longer than a device may be given.
+        // They add some ten bytes at most.
+        guard bytes.count < Self.maximumLength - 64 || self.description.utf8.count <= Self.maximumLength else {
+            throw .tooLong
+        }
     }
 
     private static func parseScheme(_ bytes: [UInt8]) throws(ParseError) -> (Scheme, Int) {

@@ -46,8 +46,17 @@ package struct ServerURI: Hashable, Sendable {
 extension ServerURI: CustomStringConvertible {
     /// The form that is written to devices: always with the port, because some clients refuse a URI without (T24).
     package var description: String {
-        let host = self.host.utf8.contains(UInt8(ascii: ":")) ? "[\(self.host)]" : self.host
-        let query = self.query.map { "?\($0)" } ?? ""
-        return "\(self.scheme.rawValue)://\(host):\(self.port)\(self.path)\(query)"
+        let isLiteral = self.host.utf8.contains(UInt8(ascii: ":"))
+        var text = self.scheme.rawValue
+        text += isLiteral ? "://[" : "://"
+        text += self.host
+        text += isLiteral ? "]:" : ":"
+        text += String(self.port)
+        text += self.path
+        if let query = self.query {
+            text += "?"
+            text += query
+        }
+        return text
     }
 }

@@ -59,7 +59,7 @@ struct BootstrapScript {
             subject: .init(
                 record: try record ?? Self.record(), arrival: arrival, peer: "198.51.100.7:40000", session: 1
             ),
-            configuration: Self.configuration(upstreams: upstreams)
+            configuration: Shared(Self.configuration(upstreams: upstreams))
         )
     }
 

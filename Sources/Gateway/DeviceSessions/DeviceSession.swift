@@ -73,4 +73,27 @@ final class DeviceSession {
         self.record = record
         self.lastHeard = now
     }
+
+    /// The earliest of the deadlines of what the session does.
+    var deadline: ContinuousClock.Instant? {
+        Self.earlier(
+            Self.deadline(of: &self.layer), Self.earlier(self.dtls?.deadline, Self.deadline(of: &self.bootstrap))
+        )
+    }
+
+    private static func earlier(
+        _ a: ContinuousClock.Instant?, _ b: ContinuousClock.Instant?
+    ) -> ContinuousClock.Instant? {
+        guard let a else { return b }
+        guard let b else { return a }
+        return b < a ? b : a
+    }
+
+    // `inout` although nothing changes: what is read through a property of a class is copied as a whole first.
+
+    private static func deadline(of layer: inout MessageLayer) -> ContinuousClock.Instant? { layer.deadline }
+
+    private static func deadline(of bootstrap: inout BootstrapSession?) -> ContinuousClock.Instant? {
+        bootstrap?.deadline
+    }
 }

@@ -6,22 +6,26 @@ extension DeviceSessions: DatagramReceiver {
     nonisolated package func datagram(
         _ buffer: ByteBuffer, from address: PeerAddress, remote: SocketAddress, listener: Int
     ) {
-        self.assumeIsolated { sessions in
-            // The sockets are bound one after another; the first datagrams may come before all are known.
-            guard listener < sessions.listeners.count else { return }
-            sessions.counters.datagramsFromDevices += 1
-            let now = sessions.environment.now()
-            let key = PeerKey(listener: listener, address: address)
-            buffer.withUnsafeReadableBytes { bytes in
-                switch sessions.listeners[listener].security {
-                case .dtls: sessions.receiveRecord(bytes, key: key, remote: remote, now: now)
-                case .plain: sessions.receivePlain(bytes, key: key, remote: remote, now: now)
-                }
+        self.enter((buffer, PeerKey(listener: listener, address: address), remote)) { sessions, datagram in
+            let (buffer, key, remote) = datagram
+            sessions.receive(buffer, key: key, remote: remote)
+        }
+    }
+
+    private func receive(_ buffer: ByteBuffer, key: PeerKey, remote: SocketAddress) {
+        // The sockets are bound one after another; the first datagrams may come before all are known.
+        guard key.listener < self.listeners.count else { return }
+        self.counters.datagramsFromDevices += 1
+        let now = self.environment.now()
+        buffer.withUnsafeReadableBytes { bytes in
+            switch self.listeners[key.listener].security {
+            case .dtls: self.receiveRecord(bytes, key: key, remote: remote, now: now)
+            case .plain: self.receivePlain(bytes, key: key, remote: remote, now: now)
             }
         }
     }
 
-    nonisolated package func readComplete(listener: Int) { self.assumeIsolated { $0.endTurn() } }
+    nonisolated package func readComplete(listener: Int) { self.enter(()) { sessions, _ in sessions.endTurn() } }
 }
 
 extension DeviceSessions: LeaseHolder {
@@ -57,12 +61,13 @@ extension DeviceSessions: LeaseHolder {
     nonisolated package func lease(
         _ id: LeaseID, received event: MessageLayer.Event, now: ContinuousClock.Instant
     ) {
-        self.assumeIsolated { sessions in
+        self.enter((id, event, now)) { sessions, arguments in
+            let (id, event, now) = arguments
             sessions.withSession(of: id, now: now) { session, work in Self.handle(event, of: session, &work) }
         }
     }
 
-    nonisolated package func upstreamReadComplete() { self.assumeIsolated { $0.endTurn() } }
+    nonisolated package func upstreamReadComplete() { self.enter(()) { sessions, _ in sessions.endTurn() } }
 
     /// `isOver`: the lease is gone already and must not be released.
     private func withSession(
@@ -75,9 +80,9 @@ extension DeviceSessions: LeaseHolder {
             session.lease = nil
             session.upstreamExchange = nil
         }
-        var work = Work(now: now, wallClock: self.environment.wallClock())
+        var work = self.beginWork(now: now)
         body(session, &work)
-        self.carryOut(&work, for: session)
+        self.carryOut(consume work, for: session)
         self.schedule(session.peer)
     }
 

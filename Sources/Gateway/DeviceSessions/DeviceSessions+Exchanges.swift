@@ -57,22 +57,40 @@ extension DeviceSessions {
         of session: DeviceSession, now: ContinuousClock.Instant,
         _ body: (inout [MessageLayer.Event], inout [BootstrapSession.Action]) -> Void
     ) {
-        var work = Work(now: now, wallClock: self.environment.wallClock())
+        var work = self.beginWork(now: now)
         body(&work.events, &work.bootstrap)
-        self.carryOut(&work, for: session)
+        self.carryOut(consume work, for: session)
         self.schedule(session.peer)
     }
 
     /// What is still to be done for one session.
     struct Work {
-        let now: ContinuousClock.Instant
-        let wallClock: Int64
+        var now: ContinuousClock.Instant
+        var wallClock: Int64
         var events: [MessageLayer.Event] = []
         var bootstrap: [BootstrapSession.Action] = []
         var registration: [RegistrationRelay.Action] = []
     }
 
-    func carryOut(_ work: inout Work, for session: DeviceSession) {
+    /// With the buffers of earlier work, if they are not in use. ``carryOut(_:for:)`` gives them back.
+    func beginWork(now: ContinuousClock.Instant) -> Work {
+        let wallClock = self.environment.wallClock()
+        guard var work = self.spareWork.take() else { return Work(now: now, wallClock: wallClock) }
+        work.now = now
+        work.wallClock = wallClock
+        return work
+    }
+
+    /// Does all of the work, and what follows from it.
+    func carryOut(_ work: consuming Work, for session: DeviceSession) {
+        self.doAll(&work, for: session)
+        work.events.removeAll(keepingCapacity: true)
+        work.bootstrap.removeAll(keepingCapacity: true)
+        work.registration.removeAll(keepingCapacity: true)
+        self.spareWork = work
+    }
+
+    private func doAll(_ work: inout Work, for session: DeviceSession) {
         var nextEvent = 0
         var nextBootstrap = 0
         var nextRegistration = 0
@@ -157,7 +175,10 @@ extension DeviceSessions {
         switch action {
         case .acquireLease(let upstreams):
             let owner = LeaseOwner(iccid: session.record.iccid, leg: .bootstrap)
-            switch self.onPool({ $0.acquire(for: owner, upstreams: upstreams, now: work.now) }) {
+            let result = self.pool.enter((owner, upstreams, work.now)) {
+                $0.acquire(for: $1.0, upstreams: $1.1, now: $1.2)
+            }
+            switch result {
             case .granted(let lease, let upstream, _):
                 self.take(lease, for: session)
                 session.bootstrap?.leaseGranted(upstream, now: work.now, into: &work.bootstrap)
@@ -168,11 +189,11 @@ extension DeviceSessions {
         case .releaseLease(let end): self.release(end, of: session, now: work.now)
         case .requestUpstream(let request):
             guard let lease = session.lease else { return }
-            session.upstreamExchange = self.onPool { $0.send(request, on: lease, now: work.now) }
+            session.upstreamExchange = self.send(request, on: lease, now: work.now)
         case .cancelUpstreamRequest:
             guard let lease = session.lease, let exchange = session.upstreamExchange else { return }
             session.upstreamExchange = nil
-            self.onPool { $0.cancel(exchange, on: lease) }
+            self.pool.enter((exchange, lease)) { $0.cancel($1.0, on: $1.1) }
         case .answerUpstream(let id, let response): self.answerUpstream(id, response, of: session, now: work.now)
         case .requestDevice(let request):
             session.deviceExchange = session.layer.send(request, now: work.now, into: &work.events)
@@ -209,7 +230,10 @@ extension DeviceSessions {
         case .acquireLease(let upstream):
             let server = session.registration?.credential.server ?? ""
             let owner = LeaseOwner(iccid: session.record.iccid, leg: .registration(server: server))
-            switch self.onPool({ $0.acquire(for: owner, upstreams: [upstream], now: work.now) }) {
+            let result = self.pool.enter((owner, upstream, work.now)) {
+                $0.acquire(for: $1.0, upstreams: [$1.1], now: $1.2)
+            }
+            switch result {
             case .granted(let lease, _, _):
                 self.take(lease, for: session)
                 session.registration?.leaseGranted(into: &work.registration)
@@ -219,7 +243,7 @@ extension DeviceSessions {
         case .releaseLease(let end): self.release(end, of: session, now: work.now)
         case .requestUpstream(let request, let id):
             guard let lease = session.lease,
-                let exchange = self.onPool({ $0.send(request, on: lease, now: work.now) })
+                let exchange = self.send(request, on: lease, now: work.now)
             else {
                 session.layer.respond(to: id, DeviceAnswer.response(to: .limit), now: work.now, into: &work.events)
                 return
@@ -228,7 +252,9 @@ extension DeviceSessions {
         case .answerUpstream(let id, let response): self.answerUpstream(id, response, of: session, now: work.now)
         case .notifyUpstream(let id, let response):
             guard let lease = session.lease else { return }
-            self.onPool { $0.notify(id, response, confirmable: false, on: lease, now: work.now) }
+            self.pool.enter((id, response, lease, work.now)) {
+                $0.notify($1.0, $1.1, confirmable: false, on: $1.2, now: $1.3)
+            }
         case .requestDevice(let request, let id):
             let exchange = session.layer.send(request, now: work.now, into: &work.events)
             session.registration?.forwarded(id, asDevice: exchange)
@@ -241,9 +267,13 @@ extension DeviceSessions {
 
     // MARK: - The lease of a session
 
-    /// The pool lives on the same loop: calls into it are plain calls.
-    @discardableResult
-    func onPool<R: Sendable>(_ body: (isolated UpstreamPool) -> R) -> R { self.pool.assumeIsolated(body) }
+    // The pool lives on the same loop: calls into it are plain calls.
+
+    private func send(
+        _ request: CoAPRequest, on lease: LeaseID, now: ContinuousClock.Instant
+    ) -> MessageLayer.ExchangeID? {
+        self.pool.enter((request, lease, now)) { $0.send($1.0, on: $1.1, now: $1.2) }
+    }
 
     private func take(_ lease: LeaseID, for session: DeviceSession) {
         session.lease = lease
@@ -255,7 +285,7 @@ extension DeviceSessions {
         session.lease = nil
         session.upstreamExchange = nil
         self.byLease[lease] = nil
-        self.onPool { $0.release(lease, end, now: now) }
+        self.pool.enter((lease, end, now)) { $0.release($1.0, $1.1, now: $1.2) }
     }
 
     private func answerUpstream(
@@ -263,7 +293,7 @@ extension DeviceSessions {
         now: ContinuousClock.Instant
     ) {
         guard let lease = session.lease else { return }
-        self.onPool { $0.respond(to: id, with: response, on: lease, now: now) }
+        self.pool.enter((id, response, lease, now)) { $0.respond(to: $1.0, with: $1.1, on: $1.2, now: $1.3) }
     }
 
     // MARK: - Ends
@@ -273,12 +303,12 @@ extension DeviceSessions {
         _ session: DeviceSession, cause: FailureCause?, isReplaced: Bool = false, now: ContinuousClock.Instant
     ) {
         guard !session.isClosed else { return }
-        var work = Work(now: now, wallClock: self.environment.wallClock())
+        var work = self.beginWork(now: now)
         session.bootstrap?.deviceGone(cause ?? .deviceUnreachable, wallClock: work.wallClock, into: &work.bootstrap)
         session.registration?.deviceGone(
             cause, reserving: isReplaced, wallClock: work.wallClock, into: &work.registration
         )
-        self.carryOut(&work, for: session)
+        self.carryOut(consume work, for: session)
         if let dtls = session.dtls {
             dtls.close()
             dtls.drainOutput { self.transmit($0, to: session.peer) }

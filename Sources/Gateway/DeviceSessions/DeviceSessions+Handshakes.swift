@@ -226,7 +226,7 @@ extension DeviceSessions {
                 record: session.record, arrival: session.arrival, peer: session.peer.key.address.description,
                 session: session.id
             ),
-            configuration: self.configuration
+            configuration: self.shared
         )
     }
 }

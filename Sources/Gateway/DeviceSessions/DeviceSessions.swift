@@ -6,11 +6,11 @@ internal import Secrets
 
 /// All device sessions of a shard: who is at which address, in which state, and what is due when.
 ///
-/// The actor is pinned to the shard's event loop. Sockets and the upstream pool enter through `assumeIsolated`, so a
+/// The actor is pinned to the shard's event loop. Sockets and the upstream pool enter as plain calls, so a
 /// datagram costs no task and no thread hop; only look-ups in the stores and commits of credentials are awaited, in
 /// batches of what one turn of the loop asked for. It decides little itself: handshakes are ``DTLSSession``'s, messages
 /// ``MessageLayer``'s, bootstraps ``BootstrapSession``'s and registrations ``RegistrationRelay``'s business.
-package actor DeviceSessions {
+package actor DeviceSessions: LoopActor {
     /// What the actor works with; everything comes from outside, time and randomness too.
     package struct Environment: Sendable {
         package var configuration: GatewayConfiguration
@@ -54,6 +54,8 @@ package actor DeviceSessions {
     nonisolated package var unownedExecutor: UnownedSerialExecutor { self.loop.executor.asUnownedSerialExecutor() }
 
     let environment: Environment
+    /// The configuration again, for the sessions.
+    let shared: Shared<GatewayConfiguration>
     let pool: UpstreamPool
     let failures: FailureLog
     /// Nil when no listener speaks DTLS.
@@ -74,6 +76,8 @@ package actor DeviceSessions {
     // What one turn of the loop has collected.
     var audits: [AuditEvent] = []
     var helloReply: [UInt8] = []
+    /// See ``beginWork(now:)``.
+    var spareWork: Work?
     var isTurnEndScheduled = false
 
     // Look-ups and commits under way.
@@ -112,6 +116,7 @@ package actor DeviceSessions {
         self.loop = loop
         self.pool = pool
         self.environment = environment
+        self.shared = Shared(environment.configuration)
         self.failures = FailureLog(logger: environment.logger)
         self.seed = environment.seed
         self.cookies = CookieGate(now: environment.now())
@@ -128,7 +133,7 @@ package actor DeviceSessions {
     /// The sockets, in the order of their numbers. Called once, before the first datagram.
     package func attach(_ listeners: [Listener]) { self.listeners = listeners }
 
-    var configuration: GatewayConfiguration { self.environment.configuration }
+    var configuration: GatewayConfiguration { self.shared.value }
 
     func nextSeed() -> UInt64 {
         // Weyl sequence: distinct for every session, unpredictable because its start is.
@@ -182,9 +187,7 @@ package actor DeviceSessions {
         if let due = peer.handshake?.dtls.deadline { self.deadlines.wake(peer, by: due) }
         guard let session = peer.session else { return }
         var due = session.lastHeard.advanced(by: Self.idleLimit(of: session))
-        if let deadline = session.layer.deadline { due = min(due, deadline) }
-        if let deadline = session.bootstrap?.deadline { due = min(due, deadline) }
-        if let deadline = session.dtls?.deadline { due = min(due, deadline) }
+        if let deadline = session.deadline, deadline < due { due = deadline }
         self.deadlines.wake(peer, by: due)
     }
 

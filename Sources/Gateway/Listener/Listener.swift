@@ -8,7 +8,7 @@ internal import Synchronization
 ///
 /// The actor is pinned to the event loop of its shard. ``send(_:to:)`` and ``flush()`` are plain calls for code on that
 /// loop, without a hop. ``bindAll(_:receiver:loop:settings:logger:)`` makes the listeners of a configuration.
-package actor Listener {
+package actor Listener: LoopActor {
     package struct Settings: Sendable {
         /// Asked of the kernel, in bytes. More than `net.core.rmem_max` needs the right CAP_NET_ADMIN.
         package var receiveBuffer = 4 << 20
@@ -253,13 +253,11 @@ package actor Listener {
     /// promises nothing. While the socket is being bound again, and while the kernel takes no more, it is dropped and
     /// counted. On the listener's event loop only.
     package nonisolated func send(_ bytes: UnsafeRawBufferPointer, to remote: SocketAddress) {
-        // Not sendable by itself; the call is synchronous, so the bytes stay where they are until it returns.
-        nonisolated(unsafe) let bytes = bytes
-        self.assumeIsolated { $0.enqueue(bytes, to: remote) }
+        self.enter((bytes, remote)) { $0.enqueue($1.0, to: $1.1) }
     }
 
     /// Sends what was taken since the last call, as one system call where possible. On the listener's event loop only.
-    package nonisolated func flush() { self.assumeIsolated { $0.flushQueued() } }
+    package nonisolated func flush() { self.enter(()) { listener, _ in listener.flushQueued() } }
 
     private func enqueue(_ bytes: UnsafeRawBufferPointer, to remote: SocketAddress) {
         guard case .bound(let channel, _) = self.state else {
@@ -361,11 +359,11 @@ private final class ListenerHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let envelope = self.unwrapInboundIn(data)
-        self.listener.assumeIsolated { $0.received(envelope) }
+        self.listener.enter(envelope) { $0.received($1) }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        self.listener.assumeIsolated { $0.readComplete() }
+        self.listener.enter(()) { listener, _ in listener.readComplete() }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

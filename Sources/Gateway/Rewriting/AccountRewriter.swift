@@ -91,7 +91,7 @@ package struct AccountRewriter: Sendable {
         let (written, bootstrapInstanceID) = (self.written, self.bootstrapInstanceID)
         do {
             let result = try self.rewrite(path, contentFormat: contentFormat, payload: payload, mint: mint)
-            self.refused = self.refused.filter { !$0.isWithin(path) }
+            if !self.refused.isEmpty { self.refused = self.refused.filter { !$0.isWithin(path) } }
             return result
         } catch {
             (self.written, self.bootstrapInstanceID) = (written, bootstrapInstanceID)
@@ -240,6 +240,7 @@ package struct AccountRewriter: Sendable {
 
     /// One bootstrap account, and one account for each server: a device has no more, and one of two would be lost unseen.
     private static func checkDistinct(_ accounts: [AccountChange]) throws(RewriteRefusal) {
+        guard accounts.count > 1 else { return }
         guard accounts.count(where: \.isBootstrapServer) <= 1 else {
             throw .malformed("upstream writes several bootstrap accounts at once")
         }

@@ -42,8 +42,13 @@ package struct AccountSummary: Sendable, Equatable {
     package var key: Secret?
 
     init(_ account: SecurityAccount) {
-        let uri = account.uri.utf8.prefix(255).map { 0x20..<0x7F ~= $0 ? $0 : UInt8(ascii: "?") }
-        self.uri = String(decoding: uri, as: UTF8.self)
+        let uri = account.uri
+        if uri.utf8.count <= 255, uri.utf8.allSatisfy({ 0x20..<0x7F ~= $0 }) {
+            self.uri = uri
+        } else {
+            let printable = uri.utf8.prefix(255).map { 0x20..<0x7F ~= $0 ? $0 : UInt8(ascii: "?") }
+            self.uri = String(decoding: printable, as: UTF8.self)
+        }
         self.securityMode = account.securityMode.name
         if account.securityMode == .preSharedKey, let bytes = account.publicKeyOrIdentity, !bytes.isEmpty {
             self.identity = PSKIdentity(bytes)?.description ?? "\(bytes.count) bytes"

@@ -267,7 +267,7 @@ extension UpstreamPool {
     func scheduleTurn() {
         guard !self.isTurnScheduled else { return }
         self.isTurnScheduled = true
-        self.loop.execute { self.assumeIsolated { $0.endTurn() } }
+        self.loop.execute { self.enter(()) { pool, _ in pool.endTurn() } }
     }
 
     private func endTurn() {
@@ -347,12 +347,15 @@ extension UpstreamPool {
 
     /// Keeps the socket's entry among the timers at or before its deadline.
     func reschedule(_ connection: Connection) {
-        guard let deadline = connection.layer.deadline else { return }
+        guard let deadline = Self.deadline(of: &connection.layer) else { return }
         if let scheduled = connection.scheduled, scheduled <= deadline { return }
         connection.scheduled = deadline
         self.layerTimers.push(connection.id, at: deadline)
         if self.timerDue.map({ deadline < $0 }) ?? true { self.scheduleTurn() }
     }
+
+    /// `inout` although nothing changes: what is read through a property of a class is copied as a whole first.
+    private static func deadline(of layer: inout MessageLayer) -> ContinuousClock.Instant? { layer.deadline }
 
     private func armTimer() {
         let deadlines = [self.layerTimers.earliest, self.machine.deadline].compactMap { $0 }

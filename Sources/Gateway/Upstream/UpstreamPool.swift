@@ -9,9 +9,9 @@ package import NIOCore
 /// ``PoolStateMachine`` decides who gets which; each socket keeps its ``MessageLayer`` over all of its leases, so that
 /// message IDs go on counting and old messages are still recognised.
 ///
-/// The actor is pinned to the shard's event loop. The holder of leases calls it through `assumeIsolated`; no call calls
+/// The actor is pinned to the shard's event loop. The holder of leases calls it as plain functions; no call calls
 /// back. Datagrams leave, and ``LeaseHolder/upstreamReadComplete()`` comes, once per turn of the loop.
-package actor UpstreamPool {
+package actor UpstreamPool: LoopActor {
     package nonisolated var unownedExecutor: UnownedSerialExecutor { self.executor }
     private nonisolated let executor: UnownedSerialExecutor
     nonisolated let loop: any EventLoop

@@ -18,8 +18,7 @@ final class UpstreamSocketHandler: ChannelInboundHandler {
         let envelope = self.unwrapInboundIn(data)
         // Between binding and connecting, a moment at most, the socket takes datagrams from anybody.
         guard PeerAddress(envelope.remoteAddress) == self.remote else { return }
-        let socket = self.socket
-        self.pool.assumeIsolated { $0.received(envelope.data, on: socket) }
+        self.pool.enter((envelope.data, self.socket)) { $0.received($1.0, on: $1.1) }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -45,10 +45,10 @@ extension BootstrapSession {
         var rewriter: AccountRewriter
         /// Servers not yet asked.
         var remaining: [GatewayConfiguration.Upstream]
-        var upstream: GatewayConfiguration.Upstream?
+        var upstream: GatewayConfiguration.Upstream? { didSet { self.upstreamURI = self.upstream?.uri.description } }
+        /// As every record of the journal names it.
+        private(set) var upstreamURI: String?
         var step = Step.leasing
-        /// Moved by every command of the server: the device gives up after the same time without one (spec 1.7).
-        var deadline: ContinuousClock.Instant
         /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
         var held: [Held] = []
         var minted: [OneTimeCredential] = []
@@ -66,14 +66,13 @@ extension BootstrapSession {
 
         init(
             request: MessageLayer.RequestID, endpoint: String, query: [String], rewriter: AccountRewriter,
-            remaining: [GatewayConfiguration.Upstream], deadline: ContinuousClock.Instant
+            remaining: [GatewayConfiguration.Upstream]
         ) {
             self.request = request
             self.endpoint = endpoint
             self.query = query
             self.rewriter = rewriter
             self.remaining = remaining
-            self.deadline = deadline
         }
 
         /// Whether the device has its answer to the Bootstrap-Request.
@@ -81,7 +80,27 @@ extension BootstrapSession {
             if case .running = self.step { true } else { false }
         }
 
-        var bootstrapRequest: CoAPRequest {
+        /// Finish may go on to the device, as far as what was written is concerned.
+        var mayFinish: Bool { !self.mustNotFinish && self.rewriter.mayFinish }
+
+        /// Sends the device's request to a server that has given a lease.
+        mutating func ask(_ upstream: GatewayConfiguration.Upstream, into actions: inout [Action]) {
+            self.upstream = upstream
+            self.remaining.removeAll { $0 == upstream }
+            self.step = .requesting
+            actions.append(.requestUpstream(self.bootstrapRequest))
+        }
+
+        /// The device has its 2.04. Returns the requests of the server that came before.
+        mutating func begin() -> [Held] {
+            self.step = .running(nil)
+            defer { self.held = [] }
+            return self.held
+        }
+
+        mutating func takeFirstHeld() -> Held? { self.held.isEmpty ? nil : self.held.removeFirst() }
+
+        private var bootstrapRequest: CoAPRequest {
             var request = CoAPRequest(.post, path: ["bs"])
             for parameter in self.query { request.options.append(.uriQuery, string: parameter) }
             return request

@@ -16,9 +16,15 @@ extension BootstrapSession {
         _ name: AuditEvent.Name, _ time: Int64, of attempt: Attempt, cause: FailureCause? = nil
     ) -> AuditEvent {
         var event = self.event(name, time, cause: cause, endpoint: attempt.endpoint)
-        event.upstream = attempt.upstream?.uri.description
+        event.upstream = attempt.upstreamURI
         event.detail = attempt.detail
         return event
+    }
+
+    /// Records something about the running attempt.
+    func journal(_ name: AuditEvent.Name, _ time: Int64, into actions: inout [Action]) {
+        guard let attempt = self.attempt else { return }
+        actions.append(.journal(self.event(name, time, of: attempt)))
     }
 
     func mintedEvent(_ credential: OneTimeCredential, of attempt: Attempt, _ time: Int64) -> AuditEvent {

@@ -15,24 +15,23 @@ extension BootstrapSession {
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: ContinuousClock.Instant, wallClock: Int64,
         into actions: inout [Action]
     ) {
-        guard var attempt = self.attempt else {
+        guard let step = self.attempt?.step else {
             actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
             return
         }
-        attempt.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
-        switch attempt.step {
+        switch step {
         case .leasing:
             // No lease, no server: the request belongs to one that was given back.
             actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
         case .requesting, .running(.some):
-            if attempt.held.count < Self.maximumHeld {
-                attempt.held.append(Attempt.Held(id: id, request: request))
+            self.startTimer(now)
+            if let waiting = self.attempt?.held.count, waiting < Self.maximumHeld {
+                self.attempt?.held.append(Attempt.Held(id: id, request: request))
             } else {
                 actions.append(.answerUpstream(id, CoAPResponse(.serviceUnavailable, maxAge: 1)))
             }
-            self.attempt = attempt
         case .running(.none):
-            self.attempt = attempt
+            self.startTimer(now)
             self.carryOut(id, request, wallClock: wallClock, into: &actions)
         }
     }
@@ -75,7 +74,8 @@ extension BootstrapSession {
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, path: [String], wallClock: Int64,
         into actions: inout [Action]
     ) {
-        guard var attempt = self.attempt else { return }
+        // Taken out while it is worked on; every way out puts it back.
+        guard var attempt = self.attempt.take() else { return }
         var minted: [OneTimeCredential] = []
         let written: RewrittenWrite
         do throws(RewriteRefusal) {
@@ -137,15 +137,14 @@ extension BootstrapSession {
     private mutating func finish(
         _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard var attempt = self.attempt else { return }
-        if attempt.mustNotFinish || !attempt.rewriter.mayFinish {
+        guard self.attempt?.mayFinish == true else {
             // The server may correct what was refused and finish again; until then the device must not.
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
             return
         }
-        guard attempt.storing == 0 else {
-            attempt.step = .running(Attempt.Operation(request: id, isFinish: true, stage: .waitingForStore))
-            self.attempt = attempt
+        guard self.attempt?.storing == 0 else {
+            let waiting = Attempt.Operation(request: id, isFinish: true, stage: .waitingForStore)
+            self.attempt?.step = .running(waiting)
             return
         }
         self.passFinish(id, into: &actions)
@@ -160,17 +159,16 @@ extension BootstrapSession {
     package mutating func credentialsStored(
         _ isDurable: Bool, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard var attempt = self.attempt, attempt.storing > 0 else { return }
-        attempt.storing -= 1
+        guard let storing = self.attempt?.storing, storing > 0 else { return }
+        self.attempt?.storing = storing - 1
         if !isDurable {
-            attempt.refusal = .storeUnavailable
-            attempt.mustNotFinish = true
+            self.attempt?.refusal = .storeUnavailable
+            self.attempt?.mustNotFinish = true
         }
-        self.attempt = attempt
-        guard attempt.storing == 0, case .running(.some(let operation)) = attempt.step,
+        guard storing == 1, case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForStore = operation.stage
         else { return }
-        if attempt.mustNotFinish {
+        if self.attempt?.mustNotFinish == true {
             self.attempt?.step = .running(nil)
             actions.append(.answerUpstream(operation.request, CoAPResponse(.internalServerError)))
             self.fail(.storeUnavailable, releasing: .parked, wallClock: wallClock, into: &actions)
@@ -195,8 +193,7 @@ extension BootstrapSession {
     package mutating func deviceAnswered(
         _ response: CoAPResponse, now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard let attempt = self.attempt, case .running(.some(let operation)) = attempt.step, operation.isAtDevice
-        else { return }
+        guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
         guard !response.isPartial else {
             // A body in blocks cannot be carried yet; a part of it must not pass for the whole.
             actions.append(.answerUpstream(operation.request, CoAPResponse(.notImplemented)))
@@ -205,9 +202,9 @@ extension BootstrapSession {
         }
         actions.append(.answerUpstream(operation.request, Self.passed(response)))
         if operation.isFinish && response.code == .changed {
-            self.attempt = nil
             actions.append(.releaseLease(.clean))
-            actions.append(.journal(self.event(.bootstrapFinished, wallClock, of: attempt)))
+            self.journal(.bootstrapFinished, wallClock, into: &actions)
+            _ = self.endAttempt()
             actions.append(.ended(nil))
             return
         }
@@ -230,8 +227,7 @@ extension BootstrapSession {
     package mutating func deviceFailed(
         _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard let attempt = self.attempt, case .running(.some(let operation)) = attempt.step, operation.isAtDevice
-        else { return }
+        guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
         // The first message without an acknowledgement stops the flow (spec 4.7).
         actions.append(.answerUpstream(operation.request, UpstreamAnswer.response(to: failure)))
         self.attempt?.step = .running(nil)
@@ -246,8 +242,7 @@ extension BootstrapSession {
         now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         self.attempt?.step = .running(nil)
-        while let attempt = self.attempt, case .running(.none) = attempt.step, let next = attempt.held.first {
-            self.attempt?.held.removeFirst()
+        while case .running(.none)? = self.attempt?.step, let next = self.attempt?.takeFirstHeld() {
             self.upstreamRequested(next.id, next.request, now: now, wallClock: wallClock, into: &actions)
         }
     }

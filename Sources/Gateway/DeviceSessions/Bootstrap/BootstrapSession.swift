@@ -54,12 +54,18 @@ package struct BootstrapSession: Sendable {
     }
 
     var subject: Subject
-    let configuration: GatewayConfiguration
+    /// Shared by all sessions: a copy in each would be larger than the rest of it.
+    private let shared: Shared<GatewayConfiguration>
+    var configuration: GatewayConfiguration { self.shared.value }
+    /// Changed where it stands. Copying it out and back would count references to all that it holds, with every event.
     var attempt: Attempt?
+    /// When ``handleDeadline(now:wallClock:into:)`` has to be called; nil while nothing runs. Moved by every command of
+    /// the server: the device gives up after the same time without one (spec 1.7).
+    package private(set) var deadline: ContinuousClock.Instant?
 
-    package init(subject: Subject, configuration: GatewayConfiguration) {
+    package init(subject: Subject, configuration: Shared<GatewayConfiguration>) {
         self.subject = subject
-        self.configuration = configuration
+        self.shared = configuration
     }
 
     /// The record has changed; what comes from now on is judged by the new one.
@@ -68,8 +74,15 @@ package struct BootstrapSession: Sendable {
     /// True between a Bootstrap-Request that was let through and its end.
     package var isRunning: Bool { self.attempt != nil }
 
-    /// When ``handleDeadline(now:into:)`` has to be called; nil while nothing runs.
-    package var deadline: ContinuousClock.Instant? { self.attempt?.deadline }
+    mutating func startTimer(_ now: ContinuousClock.Instant) {
+        self.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
+    }
+
+    /// Ends the attempt, and returns it for what is left to say of it.
+    mutating func endAttempt() -> Attempt? {
+        self.deadline = nil
+        return self.attempt.take()
+    }
 
     // MARK: - The device asks
 
@@ -87,21 +100,17 @@ package struct BootstrapSession: Sendable {
             actions.append(.ended(cause))
         case .forward(let endpoint, let query):
             let inherited = self.supersede(wallClock: wallClock, into: &actions)
-            var attempt = Attempt(
-                request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(),
-                remaining: self.configuration.bootstrap.upstreams,
-                deadline: now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
+            let upstreams = self.configuration.bootstrap.upstreams
+            self.attempt = Attempt(
+                request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams
             )
+            self.startTimer(now)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
             if let upstream = inherited {
-                attempt.upstream = upstream
-                attempt.remaining.removeAll { $0 == upstream }
-                attempt.step = .requesting
-                actions.append(.requestUpstream(attempt.bootstrapRequest))
+                self.attempt?.ask(upstream, into: &actions)
             } else {
-                actions.append(.acquireLease(attempt.remaining))
+                actions.append(.acquireLease(upstreams))
             }
-            self.attempt = attempt
         }
     }
 
@@ -109,8 +118,7 @@ package struct BootstrapSession: Sendable {
     private mutating func supersede(
         wallClock: Int64, into actions: inout [Action]
     ) -> GatewayConfiguration.Upstream? {
-        guard let old = self.attempt else { return nil }
-        self.attempt = nil
+        guard let old = self.endAttempt() else { return nil }
         if case .running(.some(let operation)) = old.step, operation.isAtDevice { actions.append(.cancelDeviceRequest) }
         if case .requesting = old.step { actions.append(.cancelUpstreamRequest) }
         // The message layer keeps a request until it has its answer, wanted or not.
@@ -129,12 +137,8 @@ package struct BootstrapSession: Sendable {
     package mutating func leaseGranted(
         _ upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant, into actions: inout [Action]
     ) {
-        guard var attempt = self.attempt, case .leasing = attempt.step else { return }
-        attempt.upstream = upstream
-        attempt.remaining.removeAll { $0 == upstream }
-        attempt.step = .requesting
-        actions.append(.requestUpstream(attempt.bootstrapRequest))
-        self.attempt = attempt
+        guard case .leasing? = self.attempt?.step else { return }
+        self.attempt?.ask(upstream, into: &actions)
     }
 
     /// No socket to any server was to be had.
@@ -162,25 +166,21 @@ package struct BootstrapSession: Sendable {
     package mutating func upstreamAnswered(
         _ response: CoAPResponse, now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard var attempt = self.attempt, case .requesting = attempt.step else { return }
+        guard let request = self.attempt?.request, case .requesting? = self.attempt?.step else { return }
         // Only exactly 2.04 counts as accepted (spec 1.2). The diagnostic stays here: it may name what is behind us.
         guard response.code == .changed else {
             let code = response.code.isSuccess ? CoAPCode.badGateway : response.code
             actions.append(
-                .answerDevice(attempt.request, DeviceAnswer.response(to: .upstreamRefused, upstreamCode: code))
+                .answerDevice(request, DeviceAnswer.response(to: .upstreamRefused, upstreamCode: code))
             )
             self.attempt?.detail = [.init("code", .text(response.code.description))]
             self.fail(.upstreamRefused, releasing: .parked, wallClock: wallClock, into: &actions)
             return
         }
-        actions.append(.answerDevice(attempt.request, CoAPResponse(.changed)))
-        actions.append(.journal(self.event(.bootstrapForwarded, wallClock, of: attempt)))
-        attempt.step = .running(nil)
-        attempt.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
-        let overtaken = attempt.held
-        attempt.held = []
-        self.attempt = attempt
-        for held in overtaken {
+        actions.append(.answerDevice(request, CoAPResponse(.changed)))
+        self.journal(.bootstrapForwarded, wallClock, into: &actions)
+        self.startTimer(now)
+        for held in self.attempt?.begin() ?? [] {
             self.upstreamRequested(held.id, held.request, now: now, wallClock: wallClock, into: &actions)
         }
     }
@@ -237,7 +237,7 @@ package struct BootstrapSession: Sendable {
     package mutating func handleDeadline(
         now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard let attempt = self.attempt, attempt.deadline <= now else { return }
+        guard let attempt = self.attempt, let deadline = self.deadline, deadline <= now else { return }
         self.deviceGone(attempt.refusal ?? .upstreamSilent, wallClock: wallClock, into: &actions)
     }
 
@@ -245,8 +245,7 @@ package struct BootstrapSession: Sendable {
     mutating func fail(
         _ cause: FailureCause, releasing end: LeaseEnd?, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard let attempt = self.attempt else { return }
-        self.attempt = nil
+        guard let attempt = self.endAttempt() else { return }
         if let end { actions.append(.releaseLease(end)) }
         self.conclude(attempt, cause, wallClock: wallClock, into: &actions)
     }
