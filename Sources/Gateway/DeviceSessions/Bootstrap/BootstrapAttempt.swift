@@ -98,6 +98,9 @@ extension BootstrapSession {
             return self.held
         }
 
+        /// The first refusal is the cause that is told at the end.
+        mutating func noteRefusal(_ cause: FailureCause) { self.refusal = self.refusal ?? cause }
+
         mutating func takeFirstHeld() -> Held? { self.held.isEmpty ? nil : self.held.removeFirst() }
 
         private var bootstrapRequest: CoAPRequest {

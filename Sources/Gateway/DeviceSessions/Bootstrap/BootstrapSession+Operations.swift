@@ -214,11 +214,11 @@ extension BootstrapSession {
             return
         }
         // What the device refuses is the cause of the end, unless the server corrects it.
-        if operation.isWrite && !response.code.isSuccess { self.attempt?.refusal = attempt.refusal ?? .deviceRefused }
+        if operation.isWrite && !response.code.isSuccess { self.attempt?.noteRefusal(.deviceRefused) }
         if operation.isFinish {
             // 4.06: the server may correct the configuration and finish again (spec 1.7).
             self.attempt?.finishReachedDevice = false
-            self.attempt?.refusal = attempt.refusal ?? .finishRefused
+            self.attempt?.noteRefusal(.finishRefused)
         }
         self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)
     }
