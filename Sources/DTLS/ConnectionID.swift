@@ -4,6 +4,8 @@
 /// second the shard, and the rest is random: whoever routes datagrams to several nodes looks at the first byte alone.
 package struct ConnectionID: Hashable, Sendable {
     static let byteCount = 8
+    /// The content type of records that carry one: the first byte of the datagram.
+    package static let contentType = ContentType.connectionID
 
     private let bits: UInt64
 

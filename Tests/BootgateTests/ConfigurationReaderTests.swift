@@ -64,6 +64,8 @@ struct ConfigurationReaderTests {
         #expect(gateway.credentials.useWithin == .seconds(86_400))
         #expect(gateway.credentials.maximumAge == .seconds(30 * 86_400))
         #expect(gateway.dtls.suites == [.pskAES128GCM, .pskAES128CCM8])
+        #expect(!gateway.dtls.connectionIDs)
+        #expect(gateway.listeners.map(\.connectionIDs) == [nil, false])
         #expect(gateway.deviceTransmission.acknowledgementTimeout == .seconds(4))
         #expect(gateway.deviceTransmission.maximumRetransmissions == 4)
         #expect(gateway.upstreamTransmission.acknowledgementTimeout == .seconds(3))
