@@ -1,6 +1,7 @@
 import DTLS
 import Secrets
 import Testing
+import Timing
 
 @Suite("Connection IDs")
 struct ConnectionIDTests {
@@ -150,7 +151,7 @@ struct ConnectionIDTests {
         ] as [([UInt8], Bool)]
     )
     func offers(_ offer: [UInt8], isTaken: Bool) throws {
-        let now = ContinuousClock().now
+        let now = Instant.now
         let peer = DTLSPeer(high: 0, low: 1, port: 2)
         var gate = CookieGate(now: now)
         let context = try DTLSContext(role: .server, configuration: DTLSConfiguration())

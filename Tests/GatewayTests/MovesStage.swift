@@ -7,6 +7,7 @@ import NIOPosix
 import Secrets
 import Synchronization
 import Testing
+import Timing
 
 @testable import Gateway
 

@@ -1,5 +1,6 @@
 internal import DTLS
 internal import NIOCore
+internal import Timing
 
 /// Devices whose address changes: sessions are found by the connection ID in their records (RFC 9146).
 ///
@@ -25,7 +26,7 @@ extension DeviceSessions {
     /// A datagram whose first record carries a connection ID: it says whose it is, whatever address it comes from.
     func receiveNamed(
         _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, peer: DevicePeer?,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         guard let id = ConnectionID(of: bytes) else {
             self.counters.drop("connection_id_malformed")
@@ -45,7 +46,7 @@ extension DeviceSessions {
     /// A datagram that names a session which is somewhere else.
     private func receive(
         _ bytes: UnsafeRawBufferPointer, from key: PeerKey, remote: SocketAddress, for session: DeviceSession,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         guard let dtls = session.dtls else { return }
         _ = dtls.receiveFromElsewhere(bytes, now: now)
@@ -61,7 +62,7 @@ extension DeviceSessions {
 
     /// From now on the session is at `key`: its deadlines, what it is doing and its lease go with it.
     private func move(
-        _ session: DeviceSession, to key: PeerKey, remote: SocketAddress, now: ContinuousClock.Instant
+        _ session: DeviceSession, to key: PeerKey, remote: SocketAddress, now: Instant
     ) {
         let former = session.peer
         let peer = self.peers[key] ?? DevicePeer(key: key, remote: remote)
@@ -84,7 +85,7 @@ extension DeviceSessions {
     /// A session with a connection ID lives on, because its device will be heard from elsewhere: a NAT gives the port of
     /// one device to the next when the first was silent. It ends if it is the same device (`iccid`) that comes anew, or
     /// if nothing but its address names it.
-    func makeRoom(at peer: DevicePeer, of session: DeviceSession, for iccid: String?, now: ContinuousClock.Instant) {
+    func makeRoom(at peer: DevicePeer, of session: DeviceSession, for iccid: String?, now: Instant) {
         guard session.dtls?.connectionID != nil, session.record.iccid != iccid else {
             self.end(session, cause: .superseded, isReplaced: true, now: now)
             return
