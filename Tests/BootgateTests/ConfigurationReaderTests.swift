@@ -106,6 +106,19 @@ struct ConfigurationReaderTests {
         #expect(configuration.gateway.credentials.maximumAge == nil)
     }
 
+    @Test("Connection IDs are on unless the file says otherwise, for all listeners or for one")
+    func connectionIDs() throws {
+        let silent = try #require(ConfigurationReader.read(minimalConfiguration, folder: "").configuration)
+        #expect(silent.gateway.dtls.connectionIDs)
+        #expect(silent.gateway.listeners.map(\.connectionIDs) == [nil])
+        let reading = ConfigurationReader.read(
+            Self.full.replacing("connection-id: false", with: "connection-id: true"), folder: "")
+        #expect(reading.diagnostics == [])
+        let loud = try #require(reading.configuration)
+        #expect(loud.gateway.dtls.connectionIDs)
+        #expect(loud.gateway.listeners.map(\.connectionIDs) == [nil, true])
+    }
+
     @Test("Suites may have the names that wolfSSL and OpenSSL give them")
     func aliases() throws {
         let text = minimalConfiguration + "dtls: { suites: [PSK-AES128-CCM8, PSK-AES128-CCM] }\n"

@@ -52,6 +52,8 @@ final class MovesStage {
         configuration.deviceTransmission.piggybackWait = .seconds(20)
         configuration.upstreamTransmission.acknowledgementTimeout = .seconds(20)
         configuration.pool.minimumIdle = 1
+        // Sockets of every address would get into the way of tests that look for a free port.
+        configuration.pool.from = [IPAddress(ipv4: 0x7F00_0001)]
         let records = StagedRecords()
         var environment = DeviceSessions.Environment(
             configuration: configuration, records: records, credentials: records, audit: self.audit, logger: logger,

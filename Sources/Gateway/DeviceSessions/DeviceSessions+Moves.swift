@@ -36,6 +36,8 @@ extension DeviceSessions {
             self.advance(handshake, of: peer, handshake.dtls.receive(bytes, now: now), now: now)
         } else if let session = peer?.session, session.dtls?.connectionID == id {
             self.receive(bytes, for: session, now: now)
+        } else if let session = self.byConnectionID[id], session.peer.key == key {
+            self.receive(bytes, for: session, now: now)
         } else if let session = self.byConnectionID[id], self.takesConnectionIDs(at: key.listener) {
             self.receive(bytes, from: key, remote: remote, for: session, now: now)
         } else {
@@ -61,13 +63,21 @@ extension DeviceSessions {
     }
 
     /// From now on the session is at `key`: its deadlines, what it is doing and its lease go with it.
+    ///
+    /// A session that is there already stays. The record proves who sent it, but not from where: a device that forges its
+    /// source must not end the session of another one by that. Nor is it necessary, because records with a connection ID
+    /// are told apart from those of the resident, which the address alone names.
     private func move(
         _ session: DeviceSession, to key: PeerKey, remote: SocketAddress, now: Instant
     ) {
         let former = session.peer
-        let peer = self.peers[key] ?? DevicePeer(key: key, remote: remote)
-        if let resident = peer.session { self.makeRoom(at: peer, of: resident, for: nil, now: now) }
-        self.peers[key] = peer
+        let peer: DevicePeer
+        if let present = self.peers[key] {
+            peer = present.session == nil ? present : DevicePeer(key: key, remote: remote)
+        } else {
+            peer = DevicePeer(key: key, remote: remote)
+            self.peers[key] = peer
+        }
         if former.session === session { former.session = nil }
         self.forgetIfEmpty(former)
         peer.session = session
@@ -80,11 +90,11 @@ extension DeviceSessions {
         session.registration?.peer = address
     }
 
-    /// Somebody else has proved to be at this address: whoever was there is not, or not any more.
+    /// A new handshake has proved that somebody else (`iccid`) is at this address: whoever was there is not any more.
     ///
     /// A session with a connection ID lives on, because its device will be heard from elsewhere: a NAT gives the port of
-    /// one device to the next when the first was silent. It ends if it is the same device (`iccid`) that comes anew, or
-    /// if nothing but its address names it.
+    /// one device to the next when the first was silent. It ends if it is the same device that comes anew, or if nothing
+    /// but its address names it.
     func makeRoom(at peer: DevicePeer, of session: DeviceSession, for iccid: String?, now: Instant) {
         guard session.dtls?.connectionID != nil, session.record.iccid != iccid else {
             self.end(session, cause: .superseded, isReplaced: true, now: now)
