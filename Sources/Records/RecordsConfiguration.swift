@@ -1,3 +1,5 @@
+internal import Gateway
+
 /// Where the stores lie and how they behave: the `state`, `records` and `credentials` parts of the configuration file as
 /// plain values.
 package struct RecordsConfiguration: Sendable {
@@ -17,7 +19,7 @@ package struct RecordsConfiguration: Sendable {
     /// How long a write waits for another process that writes.
     package var busyTimeout: Duration = .seconds(5)
     /// Wall clock, microseconds since 1970; tests bring their own.
-    package var clock: @Sendable () -> Int64 = { wallClockMicroseconds() }
+    package var clock: @Sendable () -> Int64 = WallClock.microseconds
 
     package init(state: String, key: SecretSource) {
         self.state = state

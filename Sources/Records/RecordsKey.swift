@@ -2,7 +2,7 @@ internal import Crypto
 internal import Foundation
 internal import GRDB
 internal import Glibc
-package import Secrets
+internal import Secrets
 
 /// The key that encrypts keys at rest: ChaCha20-Poly1305, a random nonce per value, and the row that the value belongs
 /// to as associated data, so that a sealed key cannot be moved to another row.
@@ -67,13 +67,5 @@ struct RecordsKey: Sendable {
             let sealed = try self.seal(Secret("bootgate".utf8), for: .check)
             try db.execute(sql: "INSERT INTO meta (name, value) VALUES (?, ?)", arguments: [name, sealed])
         }
-    }
-}
-
-extension Secret {
-    /// The first 8 hexadecimal digits of the SHA-256 of the bytes: how keys are named in the audit journal and in
-    /// tables, because a key itself is never shown.
-    package var fingerprint: String {
-        self.withUnsafeBytes { bytes in hexadecimalText(SHA256.hash(data: bytes).prefix(4)) }
     }
 }

@@ -344,7 +344,7 @@ struct CredentialStoreTests {
         let first = try records.credentials.list(page)
         let listing = try #require(first.listings.first)
         #expect(listing.identity == "iden…-two")
-        #expect(listing.fingerprint == (try credential("identity-number-two")).key.fingerprint)
+        #expect(listing.fingerprint == KeyFingerprint.text(of: try credential("identity-number-two").key))
         #expect(listing.state == .pending && listing.provenAt == nil)
         page.after = first.next
         let second = try records.credentials.list(page)
@@ -357,6 +357,6 @@ struct CredentialStoreTests {
     @Test("A fingerprint is the first eight digits of the SHA-256 of the key")
     func fingerprint() {
         // The digest of three bytes that every description of SHA-256 gives.
-        #expect(Secret("abc".utf8).fingerprint == "ba7816bf")
+        #expect(KeyFingerprint.text(of: Secret("abc".utf8)) == "ba7816bf")
     }
 }

@@ -638,7 +638,7 @@ struct MaintenanceTests {
         try await journal.flush()
         #expect(try self.events() == ["sim.changed", "sim.changed", "credential.revoked"])
         let last = try #require(try JournalReader(state: self.scratch.state).tail(1).first)
-        #expect(last.detail["key"]?.text == one.key.fingerprint)
+        #expect(last.detail["key"]?.text == KeyFingerprint.text(of: one.key))
         #expect(try records.outbox.rows(limit: 1).isEmpty)
         journal.close()
     }

@@ -42,13 +42,6 @@ func makeDirectory(_ path: String, mode: mode_t, purpose: String) throws(Records
     }
 }
 
-/// Wall clock, microseconds since 1970.
-package func wallClockMicroseconds() -> Int64 {
-    var now = timespec()
-    clock_gettime(CLOCK_REALTIME, &now)
-    return Int64(now.tv_sec) * 1_000_000 + Int64(now.tv_nsec) / 1_000
-}
-
 extension StringProtocol {
     /// Without the ASCII white space at both ends.
     func trimmingSpaces() -> String {
