@@ -26,8 +26,8 @@ struct JournalEncoder {
 
     /// The next record's number, from 1.
     private(set) var seq: UInt64
-    /// SHA-256 of the record before.
-    private(set) var previous: [UInt8]
+    /// SHA-256 of the record before, in lower-case digits: each is written twice.
+    private var previous: [UInt8]
     /// Lines that were not written yet.
     var lines = JSONWriter()
 
@@ -37,7 +37,7 @@ struct JournalEncoder {
     init(node: String, seq: UInt64, previous: [UInt8]) {
         self.node = node
         self.seq = seq
-        self.previous = previous
+        self.previous = Array(hexadecimalText(previous).utf8)
     }
 
     mutating func append(_ event: AuditEvent) {
@@ -58,7 +58,7 @@ struct JournalEncoder {
             seq: self.seq,
             time: JournalTime.text(time),
             node: self.node,
-            previous: hexadecimalText(self.previous)
+            previous: String(decoding: self.previous, as: UTF8.self)
         )
         let signature = try key.sign(text)
         let start = self.lines.bytes.count
@@ -111,17 +111,16 @@ struct JournalEncoder {
     /// Ends the record that began at `start`.
     private mutating func seal(from start: Int) {
         self.lines.raw(",\"previous\":\"")
-        self.lines.hexadecimal(self.previous)
+        self.lines.bytes.append(contentsOf: self.previous)
         self.lines.raw("\"}")
         let hash = self.lines.bytes.withUnsafeBytes { bytes in
             SHA256.hash(data: UnsafeRawBufferPointer(rebasing: bytes[start...]))
         }
-        hash.withUnsafeBytes { bytes in
-            for index in 0..<min(bytes.count, self.previous.count) { self.previous[index] = bytes[index] }
-        }
         self.lines.bytes.removeLast()
         self.lines.raw(",\"hash\":\"")
-        self.lines.hexadecimal(self.previous)
+        let digits = self.lines.bytes.count
+        hash.withUnsafeBytes { self.lines.hexadecimal($0) }
+        self.previous.replaceSubrange(self.previous.indices, with: self.lines.bytes[digits...])
         self.lines.raw("\"}\n")
         self.seq += 1
     }

@@ -18,6 +18,8 @@ struct CredentialStatements {
     let end: Statement
     let succeed: Statement
     let remove: Statement
+    /// For the keys that are sealed in this transaction.
+    let nonces = Nonces()
 
     init(_ db: Database) throws {
         self.db = db

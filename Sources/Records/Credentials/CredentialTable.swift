@@ -26,14 +26,15 @@ final class CredentialTable: Sendable {
     func insert(_ credential: OneTimeCredential, at now: Int64, with statements: CredentialStatements) throws {
         let (iccid, server) = (credential.iccid, credential.server)
         let set = try self.set(iccid: iccid, server: server, with: statements)
-        try self.apply(
-            set.changesBeforeMinting(at: now),
-            to: (iccid, server),
-            at: now,
-            with: statements
-        )
+        if !set.members.isEmpty {
+            try self.apply(set.changesBeforeMinting(at: now), to: (iccid, server), at: now, with: statements)
+        }
         let id = self.nextID(after: set.members.last?.id ?? 0, at: now)
-        let sealed = try self.key.seal(credential.key, for: .credential(credential.identity))
+        let sealed = try self.key.seal(
+            credential.key,
+            for: .credential(credential.identity),
+            nonce: statements.nonces.next()
+        )
         try statements.insert.run(in: statements.db) { row in
             row.add(iccid)
             row.add(server)

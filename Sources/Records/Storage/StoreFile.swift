@@ -24,9 +24,6 @@ struct StoreFile: Sendable {
         try self.create()
         return try self.translating { () throws -> DatabasePool in
             var configuration = self.configuration(label: "records.\(self.name)")
-            if let p = ProcessInfo.processInfo.environment["B_PAGE"] {
-                configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA page_size = \(p)") }
-            }
             configuration.maximumReaderCount = 2
             let pool = try DatabasePool(path: self.path, configuration: configuration)
             guard try pool.read({ try !migrator.hasBeenSuperseded($0) }) else {
@@ -40,8 +37,8 @@ struct StoreFile: Sendable {
             try pool.writeWithoutTransaction { db in
                 // The pool sets NORMAL, under which a power cut may take the last commits away.
                 try db.execute(sql: "PRAGMA synchronous = FULL")
-                try db.execute(sql: "PRAGMA cache_size = \(ProcessInfo.processInfo.environment["B_CACHE"] ?? "-16384")")
-                try db.execute(sql: "PRAGMA wal_autocheckpoint = \(ProcessInfo.processInfo.environment["B_CP"] ?? "1000")")
+                // The pages that a day's bootstraps change: reading one back costs as much as writing it.
+                try db.execute(sql: "PRAGMA cache_size = -16384")
                 try db.inTransaction(.immediate) {
                     try key.check(in: db, file: self.name)
                     return .commit
