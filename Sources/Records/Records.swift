@@ -130,8 +130,8 @@ extension Records {
     package static let remembrance: Duration = .seconds(90 * 86_400)
 
     /// Writes down what the passage of time has ended and forgets what ended long ago. `serve` calls it every hour;
-    /// look-ups judge time by themselves, so nothing depends on when. Works in small commits.
-    package func sweep() async throws {
+    /// look-ups judge time by themselves, so nothing depends on when. Works in small commits, of `part` rows each.
+    package func sweep(part: Int = 1_000) async throws {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         var position: CredentialTable.Place? = .init(iccid: "", server: "", id: 0)
         while let start = position {
@@ -141,7 +141,7 @@ extension Records {
                     after: start,
                     at: now,
                     horizon: CredentialLife.threshold(Self.remembrance, now: now),
-                    limit: 1_000,
+                    limit: part,
                     with: statements
                 )
             }

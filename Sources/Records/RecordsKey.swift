@@ -86,6 +86,8 @@ final class Nonces {
             self.used = 0
         }
         defer { self.used += Self.byteCount }
-        return try self.bytes.withUnsafeBytes { try ChaChaPoly.Nonce(data: $0[self.used..<(self.used + Self.byteCount)]) }
+        return try self.bytes.withUnsafeBytes {
+            try ChaChaPoly.Nonce(data: $0[self.used..<(self.used + Self.byteCount)])
+        }
     }
 }

@@ -43,7 +43,7 @@ struct SQLiteRow {
 struct SQLiteParameters {
     fileprivate let statement: OpaquePointer
     private var count: Int32 = 0
-    /// The first failure: a value above SQLite's limits, or more values than parameters.
+    /// The first failure: a value above SQLite's limits, or another number of values than of parameters.
     fileprivate var failure: Int32 = SQLITE_OK
 
     fileprivate init(_ statement: OpaquePointer) { self.statement = statement }
@@ -83,6 +83,11 @@ struct SQLiteParameters {
 
     mutating func add(_ identity: PSKIdentity) { identity.bytes.withUnsafeBytes { self.add($0) } }
 
+    /// What was not bound would keep the value of the time before.
+    fileprivate mutating func finish() {
+        if self.count != sqlite3_bind_parameter_count(self.statement) { self.note(SQLITE_RANGE) }
+    }
+
     private mutating func note(_ code: Int32) { if self.failure == SQLITE_OK { self.failure = code } }
 
     /// SQLITE_TRANSIENT, a macro that is not imported: SQLite takes a copy at once.
@@ -117,6 +122,7 @@ extension Statement {
     ) throws {
         var parameters = SQLiteParameters(self.sqliteStatement)
         binding(&parameters)
+        parameters.finish()
         guard parameters.failure == SQLITE_OK else {
             throw DatabaseError(resultCode: ResultCode(rawValue: parameters.failure), message: db.lastErrorMessage)
         }
