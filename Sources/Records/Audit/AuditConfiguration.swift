@@ -17,7 +17,7 @@ package struct AuditConfiguration: Sendable {
     /// Records that may wait for the disk; what comes on top is counted as lost.
     package var queueLimit = 20_000
     /// How long records are gathered before they are written.
-    package var window: Duration = .milliseconds(2)
+    package var window: Duration = .milliseconds(5)
     /// How long to wait before a write that failed is tried again.
     package var retryInterval: Duration = .seconds(1)
     /// Wall clock, microseconds since 1970; tests bring their own.

@@ -32,10 +32,17 @@ struct JournalEncoder {
     var lines = JSONWriter()
 
     private let node: String
+    /// From the end of the time to the beginning of the event, the same in every record.
+    private let nodeMember: [UInt8]
     private var time = JournalTime()
 
     init(node: String, seq: UInt64, previous: [UInt8]) {
         self.node = node
+        var writer = JSONWriter()
+        writer.raw("\",\"node\":")
+        writer.text(node)
+        writer.raw(",\"event\":\"")
+        self.nodeMember = writer.bytes
         self.seq = seq
         self.previous = Array(hexadecimalText(previous).utf8)
     }
@@ -85,9 +92,7 @@ struct JournalEncoder {
         self.lines.integer(self.seq)
         self.lines.raw(",\"time\":\"")
         self.time.write(time, to: &self.lines)
-        self.lines.raw("\",\"node\":")
-        self.lines.text(self.node)
-        self.lines.raw(",\"event\":\"")
+        self.lines.bytes.append(contentsOf: self.nodeMember)
         self.lines.bytes.append(contentsOf: event.utf8)
         self.lines.raw("\"")
     }

@@ -11,6 +11,12 @@ final class CredentialTable: Sendable {
         var iccid: String
         var server: String
         var id: Int64
+
+        func bind(to row: inout SQLiteParameters) {
+            row.add(self.iccid)
+            row.add(self.server)
+            row.add(self.id)
+        }
     }
 
     private let key: RecordsKey
@@ -149,9 +155,7 @@ final class CredentialTable: Sendable {
         try statements.page.withRows(
             in: statements.db,
             binding: {
-                $0.add(position.iccid)
-                $0.add(position.server)
-                $0.add(position.id)
+                position.bind(to: &$0)
                 $0.add(Int64(limit))
             },
             { row in
@@ -222,20 +226,27 @@ final class CredentialTable: Sendable {
         with statements: CredentialStatements
     ) throws {
         for change in changes {
-            let (statement, first, second, id): (Statement, String?, Int64?, Int64) =
-                switch change {
-                case .state(let id, .active): (statements.activate, nil, now, id)
-                case .state(let id, let state): (statements.end, state.rawValue, now, id)
-                case .succeeded(let id, let at): (statements.succeed, nil, at, id)
-                case .remove(let id): (statements.remove, nil, nil, id)
+            switch change {
+            case .state(let id, .active):
+                try statements.activate.run(in: statements.db) { row in
+                    row.add(now)
+                    Place(iccid: owner.iccid, server: owner.server, id: id).bind(to: &row)
                 }
-            let isRemoval = if case .remove = change { true } else { false }
-            try statement.run(in: statements.db) { row in
-                if let first { row.add(first) }
-                if !isRemoval { row.add(second) }
-                row.add(owner.iccid)
-                row.add(owner.server)
-                row.add(id)
+            case .state(let id, let state):
+                try statements.end.run(in: statements.db) { row in
+                    row.add(state.rawValue)
+                    row.add(now)
+                    Place(iccid: owner.iccid, server: owner.server, id: id).bind(to: &row)
+                }
+            case .succeeded(let id, let at):
+                try statements.succeed.run(in: statements.db) { row in
+                    row.add(at)
+                    Place(iccid: owner.iccid, server: owner.server, id: id).bind(to: &row)
+                }
+            case .remove(let id):
+                try statements.remove.run(in: statements.db) { row in
+                    Place(iccid: owner.iccid, server: owner.server, id: id).bind(to: &row)
+                }
             }
         }
     }
@@ -243,11 +254,7 @@ final class CredentialTable: Sendable {
     private func credential(at place: Place, with statements: CredentialStatements) throws -> OneTimeCredential? {
         try statements.whole.withFirstRow(
             in: statements.db,
-            binding: {
-                $0.add(place.iccid)
-                $0.add(place.server)
-                $0.add(place.id)
-            },
+            binding: { place.bind(to: &$0) },
             { row -> OneTimeCredential? in
                 guard let identity = row.withBlob(0, { PSKIdentity($0) }),
                     let key = row.withBlob(1, { self.key.open($0, for: .credential(identity)) }),

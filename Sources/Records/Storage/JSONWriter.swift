@@ -112,13 +112,13 @@ struct JSONWriter {
             }
             let (scalar, length) = Self.scalarToEscape(bytes, at: index)
             if let scalar {
-                self.bytes.append(contentsOf: bytes[start..<index])
+                self.bytes.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[start..<index]))
                 self.escape(scalar)
                 start = index + length
             }
             index += length
         }
-        self.bytes.append(contentsOf: bytes[start...])
+        self.bytes.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[start...]))
         if text.isCut { self.raw("…") }
     }
 
