@@ -12,8 +12,9 @@ package struct RecordsConfiguration: Sendable {
     /// Default endpoint client name of a record.
     package var endpoint: NamePattern = .iccid
     package var lifetimes = CredentialLifetimes()
-    /// How long a credential waits for others to share its commit, 0 to 5 ms.
-    package var commitWindow: Duration = .milliseconds(3)
+    /// How long a credential waits for others to share its commit, 0 to 5 ms. With the commit itself, about 1 ms, the
+    /// default makes 5.
+    package var commitWindow: Duration = .milliseconds(4)
     /// How often the change feed looks at the store, at least every second.
     package var changeInterval: Duration = .milliseconds(250)
     /// How long a write waits for another process that writes.

@@ -1,7 +1,7 @@
 internal import GRDB
 
-/// The statements of ``CredentialTable``, ready to run on one connection: made once per transaction, from the
-/// connection's cache, and valid inside it.
+/// The statements of ``CredentialTable``, ready to run on one connection: made once, and used inside its transactions
+/// alone, on the one thread that runs them.
 struct CredentialStatements {
     let db: Database
     /// id, state, minted_at, succeeded_at of one SIM and server, oldest first.
@@ -18,7 +18,7 @@ struct CredentialStatements {
     let end: Statement
     let succeed: Statement
     let remove: Statement
-    /// For the keys that are sealed in this transaction.
+    /// For the keys that are sealed.
     let nonces = Nonces()
 
     init(_ db: Database) throws {

@@ -9,7 +9,8 @@ internal import Synchronization
 /// after a pause waits for the window to pass; those that come while a transaction runs make up the next one. If a
 /// shared transaction fails, each access is tried on its own, so that a bad one does not take the others with it.
 ///
-/// `Context` is what accesses get to work with: the statements of the connection, made once per transaction.
+/// `Context` is what accesses get to work with: the statements of the connection. It is made by the first transaction,
+/// used inside transactions alone, and gone before the connection is closed.
 final class SharedTransactions<Context>: Sendable {
     /// One access. `attempt` runs inside the transaction and returns what to do once that has ended.
     private struct Entry: Sendable {
@@ -33,7 +34,7 @@ final class SharedTransactions<Context>: Sendable {
 
     /// - Parameters:
     ///   - window: at most 5 ms.
-    ///   - context: called at the start of each transaction.
+    ///   - context: called inside the first transaction.
     init(
         file: StoreFile,
         connection: any DatabaseWriter,
@@ -85,6 +86,7 @@ final class SharedTransactions<Context>: Sendable {
     }
 
     private func run() {
+        var context: Context?
         while true {
             self.work.wait()
             let isClosed = self.state.withLock { $0.isClosed }
@@ -95,20 +97,23 @@ final class SharedTransactions<Context>: Sendable {
                 defer { state.entries.removeAll(keepingCapacity: true) }
                 return state.entries
             }
-            if !entries.isEmpty { self.commit(entries) }
+            if !entries.isEmpty { self.commit(entries, &context) }
             if isClosed { break }
         }
+        // Statements must be gone before their connection is.
+        context = nil
         self.ended.signal()
     }
 
-    private func commit(_ entries: [Entry]) {
+    private func commit(_ entries: [Entry], _ context: inout Context?) {
         do {
             let completions = try self.connection.writeWithoutTransaction { db in
                 var completions: [@Sendable () -> Void] = []
                 completions.reserveCapacity(entries.count)
                 try db.inTransaction(self.kind) {
-                    let context = try self.context(db)
-                    for entry in entries { completions.append(try entry.attempt(context)) }
+                    let statements = try context ?? self.context(db)
+                    context = statements
+                    for entry in entries { completions.append(try entry.attempt(statements)) }
                     return .commit
                 }
                 return completions
@@ -118,7 +123,7 @@ final class SharedTransactions<Context>: Sendable {
             if entries.count == 1 {
                 entries[0].fail(self.file.explain(error))
             } else {
-                for entry in entries { self.commit([entry]) }
+                for entry in entries { self.commit([entry], &context) }
             }
         }
     }
