@@ -110,11 +110,10 @@ final class SharedTransactions<Context>: Sendable {
             let completions = try self.connection.writeWithoutTransaction { db in
                 var completions: [@Sendable () -> Void] = []
                 completions.reserveCapacity(entries.count)
-                try db.inTransaction(self.kind) {
+                try self.transaction(in: db) {
                     let statements = try context ?? self.context(db)
                     context = statements
                     for entry in entries { completions.append(try entry.attempt(statements)) }
-                    return .commit
                 }
                 return completions
             }
@@ -126,5 +125,21 @@ final class SharedTransactions<Context>: Sendable {
                 for entry in entries { self.commit([entry], &context) }
             }
         }
+    }
+
+    private func transaction(in db: Database, _ body: () throws -> Void) throws {
+        guard self.kind == .deferred else {
+            return try db.inTransaction(self.kind) {
+                try body()
+                return .commit
+            }
+        }
+        // Reads alone, with nothing to lose: begun and ended without parsing, which would cost as much as a look-up.
+        defer {
+            try? db.cachedStatement(sql: "COMMIT").run(in: db) { _ in }
+            if db.isInsideTransaction { try? db.rollback() }
+        }
+        try db.cachedStatement(sql: "BEGIN").run(in: db) { _ in }
+        try body()
     }
 }
