@@ -120,6 +120,8 @@ package struct RegistrationRelay: Sendable {
         case .suspended: return .suspended
         case .retired: return .retired
         }
+        // The rule was another one when this was minted; the next bootstrap brings what the server wants.
+        if self.relay.credentials == .written && self.credential.written == nil { return .unauthorized }
         switch self.credential.state {
         case .pending, .active: return nil
         case .replaced, .expired, .revoked: return .unauthorized
