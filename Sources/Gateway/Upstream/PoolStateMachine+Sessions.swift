@@ -1,3 +1,5 @@
+internal import Timing
+
 // Upstreams over DTLS: when a handshake is due, what follows from its end, and when a session is over.
 //
 // A lease is granted when the session stands. A session of a fixed pair stays with its socket and serves the next device
@@ -21,23 +23,23 @@ extension PoolStateMachine {
             /// A handshake is under way. Becomes `live` or `none`.
             case establishing
             /// Becomes `none` when either end closes it, `establishing` when it seems lost.
-            case live(heard: ContinuousClock.Instant)
+            case live(heard: Instant)
         }
 
         var stage = Stage.none
         /// Something came from the server during the handshake under way.
         var isAnswered = false
         /// The first CON message since anything authentic was heard.
-        var silentSince: ContinuousClock.Instant?
+        var silentSince: Instant?
         /// Handshakes in the middle of a lease that failed since the last one that succeeded.
         var failures = 0
         /// No handshake in the middle of a lease before this.
-        var retryAt: ContinuousClock.Instant?
+        var retryAt: Instant?
 
         var isLive: Bool { if case .live = self.stage { true } else { false } }
 
         /// An authentic record came.
-        mutating func heard(_ now: ContinuousClock.Instant) {
+        mutating func heard(_ now: Instant) {
             guard self.isLive else { return }
             self.stage = .live(heard: now)
             self.silentSince = nil
@@ -81,7 +83,7 @@ extension PoolStateMachine {
     // MARK: - The first handshake of a lease
 
     /// Whether a socket can serve a lease at once.
-    func isReady(_ socket: SocketID, now: ContinuousClock.Instant) -> Bool {
+    func isReady(_ socket: SocketID, now: Instant) -> Bool {
         switch self.upstreams[self.sockets[socket.slot].upstream].security {
         case .none: return true
         case .perLease: return self.sockets[socket.slot].session.isLive
@@ -111,7 +113,7 @@ extension PoolStateMachine {
     }
 
     /// The handshake is complete: both ends have proved the key.
-    mutating func secured(_ socket: SocketID, now: ContinuousClock.Instant) {
+    mutating func secured(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket), self.sockets[socket.slot].session.stage == .establishing else { return }
         let upstream = self.sockets[socket.slot].upstream
         self.sockets[socket.slot].session = Session(stage: .live(heard: now))
@@ -133,7 +135,7 @@ extension PoolStateMachine {
     ///
     /// With a fixed pair it counts against the upstream, whatever went wrong: no device could get through. A pair of a
     /// device's own that is refused is that device's trouble alone, or one wrong key would take the server from all.
-    mutating func handshakeFailed(_ socket: SocketID, _ failure: HandshakeFailure, now: ContinuousClock.Instant) {
+    mutating func handshakeFailed(_ socket: SocketID, _ failure: HandshakeFailure, now: Instant) {
         guard self.isCurrent(socket), self.sockets[socket.slot].session.stage == .establishing else { return }
         let upstream = self.sockets[socket.slot].upstream
         let state = self.sockets[socket.slot].state
@@ -165,7 +167,7 @@ extension PoolStateMachine {
 
     /// A lease whose handshake failed goes to its next candidate, or is refused.
     mutating func placeAnew(
-        _ id: LeaseID, without upstream: UpstreamID, cause: FailureCause, now: ContinuousClock.Instant
+        _ id: LeaseID, without upstream: UpstreamID, cause: FailureCause, now: Instant
     ) {
         guard var lease = self.leases[id] else { return }
         lease.candidates.removeAll { $0 == upstream }
@@ -192,7 +194,7 @@ extension PoolStateMachine {
     /// Asked for each message that wants to leave on a socket of an upstream over DTLS. May begin a handshake, on the same
     /// socket and port: when the session is gone, and when the server keeps silent as one does that has lost its own end.
     mutating func transmission(
-        on socket: SocketID, isConfirmable: Bool, now: ContinuousClock.Instant
+        on socket: SocketID, isConfirmable: Bool, now: Instant
     ) -> Transmission {
         guard self.isCurrent(socket) else { return .discard }
         guard self.upstreams[self.sockets[socket.slot].upstream].security != .none else { return .now }
@@ -217,7 +219,7 @@ extension PoolStateMachine {
     /// The server closed the session, or no record can be sealed any more. If a CON message waits for its answer, the
     /// next handshake begins at once; else with the next message, so that a server that closes idle sessions is left
     /// alone.
-    mutating func sessionEnded(_ socket: SocketID, now: ContinuousClock.Instant) {
+    mutating func sessionEnded(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket), self.sockets[socket.slot].session.isLive else { return }
         let isWaiting = self.sockets[socket.slot].session.silentSince != nil
         self.sockets[socket.slot].session = Session()
@@ -226,7 +228,7 @@ extension PoolStateMachine {
 
     /// The server says in clear that it knows no such session, while a CON message waits for its answer. Anybody can
     /// forge that; all that it leads to is a handshake.
-    mutating func sessionDenied(_ socket: SocketID, now: ContinuousClock.Instant) {
+    mutating func sessionDenied(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket), self.sockets[socket.slot].session.silentSince != nil else { return }
         self.actions.append(.endSession(socket))
         self.sessionEnded(socket, now: now)
@@ -249,7 +251,7 @@ extension PoolStateMachine {
     }
 
     /// Nobody listens at the far end, so nobody knows the session there. True when that is all that is to be done.
-    mutating func loseSession(_ socket: SocketID, now: ContinuousClock.Instant) -> Bool {
+    mutating func loseSession(_ socket: SocketID, now: Instant) -> Bool {
         switch self.sockets[socket.slot].session.stage {
         case .none: return false
         case .establishing:

@@ -2,6 +2,7 @@ internal import CoAP
 internal import DTLS
 internal import Logging
 internal import Secrets
+internal import Timing
 
 /// The DTLS side of one socket. It stays with the socket, whose sessions come and go.
 final class SecureLink {
@@ -15,7 +16,7 @@ final class SecureLink {
     private static let maximumHeld = 16
 
     /// When the session wants to be looked at.
-    var deadline: ContinuousClock.Instant? { self.session?.deadline }
+    var deadline: Instant? { self.session?.deadline }
 
     /// Keeps a message; false when there is no room, or when it waits already.
     func hold(_ message: [UInt8]) -> Bool {
@@ -83,7 +84,7 @@ extension UpstreamPool {
     }
 
     /// A device that comes back to its socket with other credentials gets a new session.
-    func endParkedSession(of owner: LeaseOwner, unlessWith credentials: PreSharedKey?, now: ContinuousClock.Instant) {
+    func endParkedSession(of owner: LeaseOwner, unlessWith credentials: PreSharedKey?, now: Instant) {
         guard let socket = self.machine.parked[owner], let link = self.connection(socket)?.link,
             link.session != nil, link.credentials != credentials
         else { return }
@@ -103,7 +104,7 @@ extension UpstreamPool {
 
     func secure(_ socket: PoolStateMachine.SocketID) {
         guard let connection = self.connection(socket), let link = connection.link else { return }
-        let now = ContinuousClock.now
+        let now = Instant.now
         self.endSession(of: socket)
         // A probe of an upstream that wants a pair of a device's own has none: its hello is answered all the same.
         let credentials = self.credentials(for: connection) ?? Self.stranger
@@ -150,7 +151,7 @@ extension UpstreamPool {
     /// What a call on the session of `link` has led to.
     private func follow(
         _ outcome: DTLSOutcome, of link: SecureLink, on connection: Connection, wasLive: Bool,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         switch outcome {
         case .nothing, .keyNeeded: return
@@ -171,7 +172,7 @@ extension UpstreamPool {
     }
 
     private func handshakeFailed(
-        _ link: SecureLink, on connection: Connection, _ reason: DTLSCloseReason, now: ContinuousClock.Instant
+        _ link: SecureLink, on connection: Connection, _ reason: DTLSCloseReason, now: Instant
     ) {
         self.counters.handshakesFailed += 1
         _ = link.takeHeld()
@@ -185,7 +186,7 @@ extension UpstreamPool {
     /// One line for each upstream in ten seconds at most.
     private func logHandshake(
         of link: SecureLink, on connection: Connection, _ failure: PoolStateMachine.HandshakeFailure,
-        _ reason: DTLSCloseReason, now: ContinuousClock.Instant
+        _ reason: DTLSCloseReason, now: Instant
     ) {
         let upstream = self.machine.sockets[connection.id.slot].upstream
         if let next = self.nextHandshakeLog[upstream], now < next { return }
@@ -203,7 +204,7 @@ extension UpstreamPool {
     // MARK: - Records
 
     func receivedRecords(
-        _ bytes: UnsafeRawBufferPointer, on connection: Connection, _ link: SecureLink, now: ContinuousClock.Instant
+        _ bytes: UnsafeRawBufferPointer, on connection: Connection, _ link: SecureLink, now: Instant
     ) {
         guard let session = link.session else { return }
         if self.isHelloProbe(connection) {
@@ -238,7 +239,7 @@ extension UpstreamPool {
     }
 
     /// A message of the layer that wants to leave.
-    func transmit(_ message: [UInt8], on connection: Connection, _ link: SecureLink, now: ContinuousClock.Instant) {
+    func transmit(_ message: [UInt8], on connection: Connection, _ link: SecureLink, now: Instant) {
         // Type 0 in the header of RFC 7252, section 3.
         let isConfirmable = message.first.map { $0 & 0x30 == 0 } ?? false
         switch self.machine.transmission(on: connection.id, isConfirmable: isConfirmable, now: now) {
@@ -248,7 +249,7 @@ extension UpstreamPool {
         }
     }
 
-    private func seal(_ message: [UInt8], on connection: Connection, _ link: SecureLink, now: ContinuousClock.Instant) {
+    private func seal(_ message: [UInt8], on connection: Connection, _ link: SecureLink, now: Instant) {
         guard let session = link.session else { return }
         message.withUnsafeBytes { bytes in
             do throws(DTLSError) {
@@ -267,7 +268,7 @@ extension UpstreamPool {
 
     // MARK: - Time
 
-    func handleDeadline(of link: SecureLink, on connection: Connection, now: ContinuousClock.Instant) {
+    func handleDeadline(of link: SecureLink, on connection: Connection, now: Instant) {
         guard let session = link.session, let due = session.deadline, due <= now else { return }
         let wasLive = session.phase == .established
         var outcome = session.handleDeadline(now: now)
