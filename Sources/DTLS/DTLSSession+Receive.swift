@@ -81,6 +81,10 @@ extension DTLSSession {
         return self.outcome
     }
 
+    /// Whether the client, asked to prove the key that was provided, has sent something that does not prove it. Nothing
+    /// is decided by that: the datagram may have been forged, and the client's own proof may still come.
+    package var hasFailedProof: Bool { self.handshake?.hasFedFinished ?? false }
+
     private func resume(with key: Secret?, now: Instant) {
         guard let handshake = self.handshake, case .lookingUp(let exchange) = handshake.keyStage else { return }
         if let key, (1...64).contains(key.count) {

@@ -34,6 +34,8 @@ final class Handshake {
     let dtls: DTLSSession
     /// What the identity stands for, once it was looked up.
     var resolution: IdentityResolution?
+    /// Its failure is in the journal.
+    var isReported = false
 
     init(dtls: DTLSSession) { self.dtls = dtls }
 }

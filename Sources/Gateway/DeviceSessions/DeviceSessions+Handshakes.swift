@@ -91,6 +91,8 @@ extension DeviceSessions {
             if handshake.resolution == nil, let identity = handshake.dtls.identity {
                 self.lookUp(identity, for: handshake, of: peer, now: now)
             }
+            // The device hears nothing and tries on for a while; the operator need not wait for its end.
+            if handshake.dtls.hasFailedProof { self.reportFailure(of: handshake, of: peer, now: now) }
         case .keyNeeded(let identity): self.lookUp(identity, for: handshake, of: peer, now: now)
         case .established: self.promote(handshake, of: peer, now: now)
         case .closed: self.abandon(handshake, of: peer, now: now)
@@ -102,12 +104,19 @@ extension DeviceSessions {
         self.advance(handshake, of: peer, handshake.dtls.handleDeadline(now: now), now: now)
     }
 
-    /// The handshake came to nothing: counted, and recorded if the device had named itself.
+    /// The handshake came to nothing.
     private func abandon(_ handshake: Handshake, of peer: DevicePeer, now: Instant) {
         guard peer.handshake === handshake else { return }
         peer.handshake = nil
         self.halfOpen -= 1
         self.forgetIfEmpty(peer)
+        self.reportFailure(of: handshake, of: peer, now: now)
+    }
+
+    /// Counts why a handshake fails, once, and records it if the device has named itself.
+    private func reportFailure(of handshake: Handshake, of peer: DevicePeer, now: Instant) {
+        guard !handshake.isReported else { return }
+        handshake.isReported = true
         guard let resolution = handshake.resolution, let identity = handshake.dtls.identity else {
             self.counters.handshakeFailed(.deviceUnreachable)
             return
