@@ -286,3 +286,61 @@ struct SecureUpstreamTests {
         }
     }
 }
+
+/// DTLS servers that know nothing of LwM2M: what they say shows how far a bootstrap came.
+@Suite("DTLS servers of other makes behind the gateway")
+struct ForeignUpstreamTests {
+    private static let key = "00112233445566778899aabbccddeeff"
+
+    private func gateway(_ stage: Stage, port: UInt16, identity: String) async throws -> Gateway {
+        let file = try stage.keyFile("upstream.key", Self.key)
+        let upstream = "{ uri: \"coaps://\(stage.address):\(port)\", identity: \(identity), key: { file: \(file) } }"
+        return try await stage.gateway(.init(upstreams: [upstream], server: "coap://\(stage.address):1"))
+    }
+
+    @Test("libcoap's own server: its refusal reaches the device, code for code")
+    func libcoap() async throws {
+        try await Stage.run { stage in
+            // It listens for DTLS one port above the one that it is told.
+            var port = try stage.freePort()
+            while port == .max { port = try stage.freePort() }
+            let key = stride(from: 0, to: 16, by: 1).map { _ in "k" }.joined()
+            let file = try stage.keyFile("libcoap.key", key.utf8.map { String($0, radix: 16) }.joined())
+            let server = try stage.start(
+                "coap-server", "/usr/bin/coap-server-openssl",
+                ["-A", stage.address, "-p", "\(port)", "-k", key, "-h", "hint", "-v", "7"])
+            let upstream = "{ uri: \"coaps://\(stage.address):\(port + 1)\", identity: edge-1, key: { file: \(file) } }"
+            let gateway = try await stage.gateway(
+                .init(upstreams: [upstream], server: "coap://\(stage.address):1"))
+            let sim = try await stage.addSIM(to: gateway)
+            let device = try stage.device(stage.credentials(sim, at: gateway) + ["--bootstrap-only"])
+            #expect(try await device.exit(within: .seconds(60)) == 1)
+            let record = try await gateway.record("bootstrap.failed", of: sim, cause: "upstream refused")
+            #expect(record.description.contains("4.0"))
+            #expect(try await device.event("failed").text("code")?.hasPrefix("4.0") == true)
+            server.signal(SIGKILL)
+        }
+    }
+
+    @Test("OpenSSL's own server: the request arrives, and its silence is told as such")
+    func openSSL() async throws {
+        try await Stage.run { stage in
+            let port = try stage.freePort()
+            let server = try stage.start(
+                "openssl s_server", "/usr/bin/openssl",
+                [
+                    "s_server", "-dtls1_2", "-nocert", "-psk", Self.key, "-psk_identity", "edge-1", "-cipher",
+                    "PSK-AES128-CCM8:@SECLEVEL=0", "-accept", "\(stage.address):\(port)", "-naccept", "1",
+                ], input: [])
+            guard await server.output.first(within: .seconds(20), where: { $0.contains("ACCEPT") }) != nil else {
+                throw Unexpected("openssl s_server does not listen")
+            }
+            let gateway = try await self.gateway(stage, port: port, identity: "edge-1")
+            let sim = try await stage.addSIM(to: gateway)
+            let device = try stage.device(stage.credentials(sim, at: gateway) + ["--bootstrap-only"])
+            #expect(try await device.exit(within: .seconds(60)) == 1)
+            #expect(await server.output.first(within: .seconds(20), where: { $0.contains("ep=\(sim.iccid)") }) != nil)
+            try await gateway.record("bootstrap.failed", of: sim, cause: "upstream silent")
+        }
+    }
+}

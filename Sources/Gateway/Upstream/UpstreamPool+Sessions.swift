@@ -105,7 +105,9 @@ extension UpstreamPool {
     func secure(_ socket: PoolStateMachine.SocketID) {
         guard let connection = self.connection(socket), let link = connection.link else { return }
         let now = Instant.now
-        self.endSession(of: socket)
+        // Without a word: a server that still has its end keeps it, and all that hangs on it, until the new handshake has
+        // succeeded (RFC 6347, section 4.2.8).
+        link.session = nil
         // A probe of an upstream that wants a pair of a device's own has none: its hello is answered all the same.
         let credentials = self.credentials(for: connection) ?? Self.stranger
         guard let credentials, let context = self.clientContext() else {
