@@ -1,5 +1,6 @@
 import CoAP
 import DTLS
+import Foundation
 import Secrets
 import Timing
 
@@ -10,6 +11,8 @@ import Timing
 actor SecureTestServer {
     private let context: DTLSContext
     private let socket: TestSocket
+    /// What a thread of its own receives, so that a server that waits takes no thread from others.
+    private var datagrams: AsyncStream<(bytes: [UInt8], from: PeerAddress)>.Iterator
     private var cookies = CookieGate(now: .now)
     private var sessions: [PeerAddress: DTLSSession] = [:]
     private var keys: [PSKIdentity: Secret]
@@ -28,12 +31,26 @@ actor SecureTestServer {
         self.context = try DTLSContext(role: .server, configuration: DTLSConfiguration())
         self.keys = Dictionary(uniqueKeysWithValues: keys.map { ($0.identity, $0.key) })
         self.losses = losses
+        let (stream, continuation) = AsyncStream<(bytes: [UInt8], from: PeerAddress)>.makeStream()
+        self.datagrams = stream.makeAsyncIterator()
+        let socket = self.socket
+        Thread.detachNewThread {
+            while let datagram = try? socket.receiveNow(flags: 0) { continuation.yield(datagram) }
+            continuation.finish()
+        }
+    }
+
+    private func receive() async throws -> (bytes: [UInt8], from: PeerAddress) {
+        var datagrams = self.datagrams
+        guard let datagram = await datagrams.next(isolation: self) else { throw CancellationError() }
+        self.datagrams = datagrams
+        return datagram
     }
 
     /// The next message over any session, handshakes and ends aside.
     func nextMessage() async throws -> (message: CoAPMessage, from: PeerAddress) {
         while true {
-            let (bytes, peer) = try await self.socket.receive()
+            let (bytes, peer) = try await self.receive()
             if let message = self.take(bytes, from: peer) { return (message, peer) }
         }
     }
@@ -41,7 +58,7 @@ actor SecureTestServer {
     /// Turns the server until `condition` holds.
     func turn(until condition: @Sendable (isolated SecureTestServer) -> Bool) async throws {
         while !condition(self) {
-            let (bytes, peer) = try await self.socket.receive()
+            let (bytes, peer) = try await self.receive()
             _ = self.take(bytes, from: peer)
         }
     }
