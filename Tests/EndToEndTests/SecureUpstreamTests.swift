@@ -272,7 +272,7 @@ struct SecureUpstreamTests {
         try await Stage.run { stage in
             let (gateway, _, management) = try await self.written(stage, operations: [])
             let sim = try await stage.addSIM(to: gateway)
-            let device = try stage.device(stage.credentials(sim, at: gateway) + ["--once", "--stay", "4"])
+            let device = try stage.device(stage.credentials(sim, at: gateway) + ["--once", "--stay", "8"])
             let registered = try await management.program.event("registered")
             management.program.signal(SIGKILL)
             _ = try await management.program.exit(within: .seconds(10))
