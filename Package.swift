@@ -69,7 +69,7 @@ let package = Package(
         .executableTarget(
             name: "bootgate",
             dependencies: [
-                "Gateway", "Records", "LwM2M", "Secrets", "DTLS", "CoAP",
+                "Gateway", "Records", "LwM2M", "Secrets", "DTLS", "CoAP", "Timing",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -79,17 +79,9 @@ final class DeviceSession {
 
     /// The earliest of the deadlines of what the session does.
     var deadline: Instant? {
-        Self.earlier(
-            Self.deadline(of: &self.layer), Self.earlier(self.dtls?.deadline, Self.deadline(of: &self.bootstrap))
+        .earlier(
+            Self.deadline(of: &self.layer), .earlier(self.dtls?.deadline, Self.deadline(of: &self.bootstrap))
         )
-    }
-
-    private static func earlier(
-        _ a: Instant?, _ b: Instant?
-    ) -> Instant? {
-        guard let a else { return b }
-        guard let b else { return a }
-        return b < a ? b : a
     }
 
     // `inout` although nothing changes: what is read through a property of a class is copied as a whole first.
