@@ -327,7 +327,7 @@ struct BrokenConfigurationTests {
             "what is not built is refused where a promise hangs on it",
             """
             mode: audit
-            listeners: [{ bind: "coaps://127.0.0.1", connection-id: true }]
+            listeners: [{ bind: "coaps://127.0.0.1" }]
             bootstrap:
               upstreams: ["coap://10.1.0.11"]
               account: { secure: "coaps://edge.example.net" }
@@ -344,7 +344,6 @@ struct BrokenConfigurationTests {
             admin: { listen: "0.0.0.0:8684", tokens: [{ name: ops, role: chief, token: abc }] }
             """,
             "f.yaml:1:7: mode: audit is not there yet; write enforce, or leave the key out",
-            "f.yaml:2:57: warning: listeners[0].connection-id: connection IDs are not there yet; sessions run without",
             "f.yaml:10:14: servers.trackers.publish: publication of keys to a server is not there yet; use relay, and "
                 + "leave the key out",
             "f.yaml:15:22: audit.durability: strict is not there yet; write batched, or leave the key out",

@@ -7,7 +7,6 @@ enum NotThereYet: CaseIterable {
     case auditKeep
     case auditKeepDevices
     case admin
-    case connectionID
     case blockSize
     case plainRegistration
 
@@ -15,7 +14,7 @@ enum NotThereYet: CaseIterable {
     var severity: Diagnostic.Severity {
         switch self {
         case .auditMode, .publication, .strictAudit: .mistake
-        case .auditKeep, .auditKeepDevices, .admin, .connectionID, .blockSize, .plainRegistration: .warning
+        case .auditKeep, .auditKeepDevices, .admin, .blockSize, .plainRegistration: .warning
         }
     }
 
@@ -27,7 +26,6 @@ enum NotThereYet: CaseIterable {
         case .auditKeep: "removal of old segments is not there yet; all segments are kept"
         case .auditKeepDevices: "it only counts in mode audit, which is not there yet"
         case .admin: "the admin interface is not there yet; nothing listens there"
-        case .connectionID: "connection IDs are not there yet; sessions run without"
         case .blockSize: "block-wise transfer is not there yet; larger bodies are refused"
         case .plainRegistration:
             "registrations of devices that come plain are not there yet; let device.plain name the server itself"
