@@ -243,7 +243,8 @@ extension DeviceSessions {
                 self.take(lease, for: session)
                 session.registration?.leaseGranted(into: &work.registration)
             case .waiting(let lease): self.take(lease, for: session)
-            case .refused(let cause, _): session.registration?.leaseRefused(cause, into: &work.registration)
+            case .refused(let cause, _):
+                session.registration?.leaseRefused(cause, wallClock: work.wallClock, into: &work.registration)
             }
         case .releaseLease(let end): self.release(end, of: session, now: work.now)
         case .requestUpstream(let request, let id):

@@ -248,10 +248,12 @@ package struct RegistrationRelay: Sendable {
         self.waiting = []
     }
 
-    package mutating func leaseRefused(_ cause: FailureCause, into actions: inout [Action]) {
+    package mutating func leaseRefused(_ cause: FailureCause, wallClock: Int64, into actions: inout [Action]) {
         self.lease = .none
         for (id, _) in self.waiting {
-            self.kinds[id] = nil
+            if case .register? = self.kinds.removeValue(forKey: id) {
+                actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause)))
+            }
             actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
         }
         self.waiting = []
