@@ -52,7 +52,7 @@ extension Records {
                         detail: [
                             .init("server", .text(credential.server)),
                             .init("ssid", .integer(Int64(credential.shortServerID))),
-                            .init("key", .text(credential.key.fingerprint)),
+                            .init("key", .text(KeyFingerprint.text(of: credential.key))),
                         ]
                     )
                 }

@@ -21,7 +21,7 @@ package final class Records: Sendable {
     private let credentialTable: CredentialTable
     private let lookup: Lookup
     private let feed: ChangeFeed
-    private let commits: SharedTransactions
+    private let commits: SharedTransactions<CredentialStatements>
 
     /// Opens both stores, makes what is missing, and checks that the records key is the right one.
     package init(_ configuration: RecordsConfiguration, logger: Logger) throws(RecordsError) {
@@ -71,7 +71,8 @@ package final class Records: Sendable {
             file: credentialsFile,
             connection: credentialsPool,
             kind: .immediate,
-            window: configuration.commitWindow
+            window: configuration.commitWindow,
+            context: { try CredentialStatements($0) }
         )
     }
 
@@ -106,21 +107,21 @@ extension Records: CredentialStore {
     package func store(_ credentials: [OneTimeCredential]) async throws {
         guard !credentials.isEmpty else { return }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        try await self.commits.run { db in
+        try await self.commits.run { statements in
             let now = clock()
-            for credential in credentials { try table.insert(credential, at: now, in: db) }
+            for credential in credentials { try table.insert(credential, at: now, with: statements) }
         }
     }
 
     package func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        return try await self.commits.run { db in try table.prove(identity, at: clock(), in: db) }
+        return try await self.commits.run { statements in try table.prove(identity, at: clock(), with: statements) }
     }
 
     package func discard(_ identities: [PSKIdentity]) async throws {
         guard !identities.isEmpty else { return }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        try await self.commits.run { db in try table.discard(identities, at: clock(), in: db) }
+        try await self.commits.run { statements in try table.discard(identities, at: clock(), with: statements) }
     }
 }
 
@@ -129,21 +130,21 @@ extension Records {
     package static let remembrance: Duration = .seconds(90 * 86_400)
 
     /// Writes down what the passage of time has ended and forgets what ended long ago. `serve` calls it every hour;
-    /// look-ups judge time by themselves, so nothing depends on when. Works in small commits.
-    package func sweep() async throws {
+    /// look-ups judge time by themselves, so nothing depends on when. Works in small commits, of `part` rows each.
+    package func sweep(part: Int = 1_000) async throws {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        let limit = 500
-        while true {
-            let done = try await self.commits.run { db in
+        var position: CredentialTable.Place? = .init(iccid: "", server: "", id: 0)
+        while let start = position {
+            position = try await self.commits.run { statements in
                 let now = clock()
                 return try table.sweep(
+                    after: start,
                     at: now,
                     horizon: CredentialLife.threshold(Self.remembrance, now: now),
-                    limit: limit,
-                    in: db
+                    limit: part,
+                    with: statements
                 )
             }
-            if done.ended < limit && done.forgotten < limit { return }
         }
     }
 
@@ -161,10 +162,10 @@ extension Records {
         let horizon = CredentialLife.threshold(Self.revocationGrace, now: clock())
         let marks = try self.sims.pendingRevocations(horizon: horizon, limit: limit)
         guard !marks.isEmpty else { return ([], false) }
-        let revoked = try await self.commits.run { db in
+        let revoked = try await self.commits.run { statements in
             let now = clock()
             return try marks.flatMap { mark in
-                try table.revoke(iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, in: db)
+                try table.revoke(iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, with: statements)
             }
         }
         try self.sims.settleRevocations(marks, horizon: horizon)
