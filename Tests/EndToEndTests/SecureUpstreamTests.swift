@@ -274,6 +274,8 @@ struct SecureUpstreamTests {
             let sim = try await stage.addSIM(to: gateway)
             let device = try stage.device(stage.credentials(sim, at: gateway) + ["--once", "--stay", "8"])
             let registered = try await management.program.event("registered")
+            // The server says so before its answer has left.
+            try await device.event("registered")
             management.program.signal(SIGKILL)
             _ = try await management.program.exit(within: .seconds(10))
             let place = management.uri.replacingOccurrences(of: "coaps://", with: "")
