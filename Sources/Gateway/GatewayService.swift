@@ -40,7 +40,7 @@ package final class GatewayService: Sendable {
     ) async throws {
         let pool = UpstreamPool(
             loop: self.loop, policy: self.configuration.pool,
-            transmission: self.configuration.upstreamTransmission, logger: self.logger,
+            transmission: self.configuration.upstreamTransmission, dtls: self.configuration.dtls, logger: self.logger,
             seed: UInt64.random(in: .min ... .max)
         )
         let sessions = try DeviceSessions(loop: self.loop, pool: pool, environment: self.environment)

@@ -119,7 +119,7 @@ struct Lookup: Sendable {
         private static let bootstrapSQL = "SELECT \(SIMTable.columns) FROM sims WHERE identity = ?"
         private static let credentialSQL = """
             SELECT sealed_key, iccid, endpoint, server, short_server_id, state, minted_at, succeeded_at, \
-            (SELECT at FROM revocations r WHERE r.iccid = c.iccid) \
+            (SELECT at FROM revocations r WHERE r.iccid = c.iccid), sealed_upstream \
             FROM \(Lookup.credentialsSchema).credentials c WHERE identity = ?
             """
         private static let simSQL = "SELECT \(SIMTable.columns) FROM sims WHERE iccid = ?"
@@ -193,7 +193,10 @@ struct Lookup: Sendable {
             server: row.text(3),
             shortServerID: shortServerID,
             state: state,
-            mintedAt: mintedAt
+            mintedAt: mintedAt,
+            // One that cannot be read is none: the device gets 4.03, and its bootstrap brings another.
+            written: row.isNull(9)
+                ? nil : row.withBlob(9) { SealedUpstreamAccount.open($0, beside: identity, with: self.key) }
         )
     }
 }

@@ -32,24 +32,7 @@ extension SecretSource {
     ///
     /// - Returns: nil when the file does not exist.
     package func readKey(count: Int, purpose: String) throws(RecordsError) -> Reading? {
-        var text: String
-        var warning: String?
-        switch self {
-        case .environment(let name):
-            guard let value = getenv(name) else {
-                throw RecordsError(
-                    .configuration,
-                    "environment variable \(name) for the \(purpose) is not set",
-                    remedy: "set it to \(count * 2) hexadecimal digits"
-                )
-            }
-            text = String(cString: value)
-        case .file(let path):
-            guard let file = try SecretFile.read(path: path, purpose: purpose) else { return nil }
-            text = file.text
-            warning = file.warning
-        }
-        let digits = text.trimmingSpaces()
+        guard let (digits, warning) = try self.readDigits(purpose: purpose, example: count) else { return nil }
         guard digits.utf8.count == count * 2, let secret = Secret(hexadecimal: digits) else {
             throw RecordsError(
                 .badData,
@@ -59,6 +42,50 @@ extension SecretSource {
             )
         }
         return Reading(secret: secret, warning: warning)
+    }
+
+    /// Reads a pre-shared key of 1 to 64 bytes, written and guarded as in ``readKey(count:purpose:)``. It is another
+    /// server's, so it is never made here, and a short one is taken with a warning.
+    package func readPreSharedKey(purpose: String) throws(RecordsError) -> Reading {
+        guard let (digits, warning) = try self.readDigits(purpose: purpose, example: 16) else {
+            throw RecordsError(
+                .configuration,
+                "the \(purpose): \(self.name) does not exist",
+                remedy: "write the key that the server knows into it, as hexadecimal digits"
+            )
+        }
+        guard (1...128).contains(digits.utf8.count), let secret = Secret(hexadecimal: digits) else {
+            throw RecordsError(
+                .badData,
+                "the \(purpose) in \(self.name) is not a key of 1 to 64 bytes in hexadecimal digits",
+                remedy: "write the key that the server knows, two digits a byte"
+            )
+        }
+        let isShort = secret.count < 16
+        return Reading(
+            secret: secret,
+            warning: isShort ? "the \(purpose) has \(secret.count) bytes; below 16 it can be guessed" : warning
+        )
+    }
+
+    /// The text of the secret without the white space around it; nil when its file does not exist.
+    private func readDigits(
+        purpose: String, example count: Int
+    ) throws(RecordsError) -> (digits: String, warning: String?)? {
+        switch self {
+        case .environment(let name):
+            guard let value = getenv(name) else {
+                throw RecordsError(
+                    .configuration,
+                    "environment variable \(name) for the \(purpose) is not set",
+                    remedy: "set it to \(count * 2) hexadecimal digits"
+                )
+            }
+            return (String(cString: value).trimmingSpaces(), nil)
+        case .file(let path):
+            guard let file = try SecretFile.read(path: path, purpose: purpose) else { return nil }
+            return (file.text.trimmingSpaces(), file.warning)
+        }
     }
 
     /// Reads a key as ``readKey(count:purpose:)`` does, and makes a random one first when its file does not exist.

@@ -57,8 +57,16 @@ package struct GatewayConfiguration: Sendable {
     /// A server behind the gateway.
     package struct Upstream: Sendable, Equatable {
         package var uri: ServerURI
+        /// Nil for `coap`, never nil for `coaps`.
+        package var credentials: UpstreamCredentials?
 
-        package init(uri: ServerURI) { self.uri = uri }
+        package init(uri: ServerURI, credentials: UpstreamCredentials? = nil) {
+            self.uri = uri
+            self.credentials = credentials
+        }
+
+        /// Whether a lease has to bring a pair of the device's own along.
+        package var needsDeviceCredentials: Bool { self.credentials?.belongsToDevice ?? false }
     }
 
     /// A server's address in the form for devices over DTLS and in the form for plain ones. A missing form means that

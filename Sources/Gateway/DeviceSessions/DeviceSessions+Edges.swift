@@ -45,7 +45,7 @@ extension DeviceSessions: LeaseHolder {
         self.assumeIsolated { sessions in
             sessions.withSession(of: id, now: now, isOver: true) { session, work in
                 session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)
-                session.registration?.leaseRefused(cause, into: &work.registration)
+                session.registration?.leaseRefused(cause, wallClock: work.wallClock, into: &work.registration)
             }
         }
     }

@@ -177,8 +177,10 @@ extension DeviceSessions {
         switch action {
         case .acquireLease(let upstreams):
             let owner = LeaseOwner(iccid: session.record.iccid, leg: .bootstrap)
-            let result = self.pool.enter((owner, upstreams, work.now)) {
-                $0.acquire(for: $1.0, upstreams: $1.1, now: $1.2)
+            let credentials =
+                upstreams.contains(where: \.needsDeviceCredentials) ? session.record.preSharedKey : nil
+            let result = self.pool.enter((owner, upstreams, credentials, work.now)) {
+                $0.acquire(for: $1.0, upstreams: $1.1, credentials: $1.2, now: $1.3)
             }
             switch result {
             case .granted(let lease, let upstream, _):
@@ -232,15 +234,17 @@ extension DeviceSessions {
         case .acquireLease(let upstream):
             let server = session.registration?.credential.server ?? ""
             let owner = LeaseOwner(iccid: session.record.iccid, leg: .registration(server: server))
-            let result = self.pool.enter((owner, upstream, work.now)) {
-                $0.acquire(for: $1.0, upstreams: [$1.1], now: $1.2)
+            let credentials = session.registration?.credential.written?.credentials
+            let result = self.pool.enter((owner, upstream, credentials, work.now)) {
+                $0.acquire(for: $1.0, upstreams: [$1.1], credentials: $1.2, now: $1.3)
             }
             switch result {
             case .granted(let lease, _, _):
                 self.take(lease, for: session)
                 session.registration?.leaseGranted(into: &work.registration)
             case .waiting(let lease): self.take(lease, for: session)
-            case .refused(let cause, _): session.registration?.leaseRefused(cause, into: &work.registration)
+            case .refused(let cause, _):
+                session.registration?.leaseRefused(cause, wallClock: work.wallClock, into: &work.registration)
             }
         case .releaseLease(let end): self.release(end, of: session, now: work.now)
         case .requestUpstream(let request, let id):

@@ -12,7 +12,7 @@ package enum DeviceAnswer {
             CoAPResponse(.badRequest)
         case .upstreamRefused: CoAPResponse(upstreamCode ?? .badGateway)
         case .upstreamSilent: CoAPResponse(.gatewayTimeout)
-        case .upstreamUnreachable, .limit, .storeUnavailable, .shutdown:
+        case .upstreamUnreachable, .upstreamHandshake, .limit, .storeUnavailable, .shutdown:
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
         case .noRouteForServer, .publicationRefused, .deviceUnreachable, .deviceRefused, .finishRefused, .superseded,

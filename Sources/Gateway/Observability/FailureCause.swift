@@ -10,6 +10,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case upstreamUnreachable = "upstream unreachable"
     case upstreamSilent = "upstream silent"
     case upstreamRefused = "upstream refused"
+    /// The server answers, but no DTLS session comes about: it has another key, another identity or other suites.
+    case upstreamHandshake = "upstream handshake failed"
     case deviceUnreachable = "device unreachable"
     case deviceRefused = "device refused"
     case finishRefused = "finish refused"
@@ -36,7 +38,7 @@ package enum FailureCause: String, Sendable, CaseIterable {
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
             .unsupported:
             .upstream
-        case .suspended, .retired, .noRouteForServer, .shutdown: .operator
+        case .suspended, .retired, .noRouteForServer, .upstreamHandshake, .shutdown: .operator
         case .storeUnavailable, .limit, .internal: .gateway
         }
     }

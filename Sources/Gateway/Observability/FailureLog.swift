@@ -71,6 +71,9 @@ extension FailureCause {
         case .upstreamUnreachable: "start the server behind the gateway, or correct its address"
         case .upstreamSilent: "see whether the server behind the gateway answers, and whether a firewall drops its port"
         case .upstreamRefused: "look at the server's own log: it refused this device"
+        case .upstreamHandshake:
+            "compare identity and key (of the upstream, the relay or the SIM record) with what the server knows, and its "
+                + "suites with `dtls.suites`"
         case .deviceUnreachable: "the device stopped answering: look at its radio link, NAT or power"
         case .deviceRefused: "look at the device's log: it refused what the server wrote"
         case .finishRefused: "the device found its configuration incomplete: compare what the server writes"

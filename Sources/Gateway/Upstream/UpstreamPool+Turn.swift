@@ -17,8 +17,12 @@ extension UpstreamPool {
         }
         let now = Instant.now
         self.counters.datagramsIn &+= 1
-        self.machine.received(socket, now: now)
-        buffer.withUnsafeReadableBytes { connection.layer.receive($0, now: now, into: &self.events) }
+        if let link = connection.link {
+            buffer.withUnsafeReadableBytes { self.receivedRecords($0, on: connection, link, now: now) }
+        } else {
+            self.machine.received(socket, now: now)
+            buffer.withUnsafeReadableBytes { connection.layer.receive($0, now: now, into: &self.events) }
+        }
         self.dispatch(connection, now: now)
         self.carryOut()
         self.deliver(now: now)
@@ -71,8 +75,12 @@ extension UpstreamPool {
             index += 1
             switch event {
             case .transmit(let bytes):
-                bytes.withUnsafeBytes { self.arena.append($0, to: connection) }
-                self.counters.datagramsOut &+= 1
+                if let link = connection.link {
+                    self.transmit(bytes, on: connection, link, now: now)
+                } else {
+                    bytes.withUnsafeBytes { self.arena.append($0, to: connection) }
+                    self.counters.datagramsOut &+= 1
+                }
                 self.scheduleTurn()
                 continue
             case .dropped(.requestRejected):
@@ -137,18 +145,25 @@ extension UpstreamPool {
                 self.begin(lease, on: connection)
                 self.deliveries.append(.granted(lease, upstream))
             case .refuse(let lease, let cause):
+                self.forgetCredentials(of: lease)
                 self.counters.leasesRefused += 1
                 self.deliveries.append(.refused(lease, cause))
             case .broken(let lease, let socket, let cause):
+                self.forgetCredentials(of: lease)
                 self.counters.leasesBroken += 1
                 if let connection = self.connection(socket) {
                     connection.lease = nil
                     connection.layer.rejectsRequests = true
+                    _ = connection.link?.takeHeld()
                     connection.layer.abandonExchanges()
                 }
                 self.deliveries.append(.broken(lease, cause))
             case .probe(let socket, _):
                 self.probe(socket)
+            case .secure(let socket):
+                self.secure(socket)
+            case .endSession(let socket):
+                self.endSession(of: socket)
             }
             self.scheduleTurn()
         }
@@ -156,6 +171,7 @@ extension UpstreamPool {
 
     private func close(_ socket: PoolStateMachine.SocketID) {
         guard let connection = self.connection(socket) else { return }
+        self.endSession(of: socket)
         // A last answer may still wait for the end of the turn.
         self.flush()
         self.connections[socket.slot] = nil
@@ -221,10 +237,10 @@ extension UpstreamPool {
                 return
             }
             self.counters.socketsOpened += 1
-            let isRelay = self.routeOf[self.machine.sockets[socket.slot].upstream].isRelay
+            let route = self.routeOf[self.machine.sockets[socket.slot].upstream]
             var layer = MessageLayer(
                 parameters: self.transmission,
-                options: isRelay ? .proxy : .endpoint,
+                options: route.isRelay ? .proxy : .endpoint,
                 seed: self.seeds.next()
             )
             layer.rejectsRequests = true
@@ -233,7 +249,8 @@ extension UpstreamPool {
                 id: socket,
                 channel: channel,
                 local: "\(local)",
-                layer: layer
+                layer: layer,
+                link: route.credentials == nil ? nil : SecureLink()
             )
             self.machine.opened(socket, local: local, now: now)
         case .failure(let error):
@@ -348,7 +365,9 @@ extension UpstreamPool {
 
     /// Keeps the socket's entry among the timers at or before its deadline.
     func reschedule(_ connection: Connection) {
-        guard let deadline = Self.deadline(of: &connection.layer) else { return }
+        var next = Self.deadline(of: &connection.layer)
+        if let due = connection.link?.deadline { next = next.map { min($0, due) } ?? due }
+        guard let deadline = next else { return }
         if let scheduled = connection.scheduled, scheduled <= deadline { return }
         connection.scheduled = deadline
         self.layerTimers.push(connection.id, at: deadline)
@@ -387,6 +406,7 @@ extension UpstreamPool {
             if let deadline = connection.layer.deadline, deadline <= now {
                 connection.layer.handleDeadline(now: now, into: &self.events)
             }
+            if let link = connection.link { self.handleDeadline(of: link, on: connection, now: now) }
             self.dispatch(connection, now: now)
         }
         self.carryOut()

@@ -53,7 +53,7 @@ struct CredentialStatements {
         """
     private static let insertSQL = """
         INSERT INTO credentials (iccid, server, id, identity, sealed_key, fingerprint, endpoint, short_server_id, \
-        state, minted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        state, minted_at, sealed_upstream) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """
     private static let activateSQL = "UPDATE credentials SET state = 'active', proven_at = ? \(row)"
     private static let endSQL = "UPDATE credentials SET state = ?, ended_at = ifnull(ended_at, ?) \(row)"

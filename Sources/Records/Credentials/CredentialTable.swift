@@ -41,6 +41,9 @@ final class CredentialTable: Sendable {
             for: .credential(credential.identity),
             nonce: statements.nonces.next()
         )
+        let upstream = try credential.written.map {
+            try SealedUpstreamAccount.seal($0, beside: credential.identity, with: self.key)
+        }
         try statements.insert.run(in: statements.db) { row in
             row.add(iccid)
             row.add(server)
@@ -52,6 +55,7 @@ final class CredentialTable: Sendable {
             row.add(Int64(credential.shortServerID))
             row.add(OneTimeCredential.State.pending.rawValue)
             row.add(credential.mintedAt)
+            if let upstream { upstream.withUnsafeBytes { row.add($0) } } else { row.add(nil) }
         }
     }
 

@@ -95,6 +95,10 @@ enum Schemas {
                     """
             )
         }
+        // What upstream wrote for the registration leg, where the relay shows it to the server.
+        migrator.registerMigration("2") { db in
+            try db.execute(sql: "ALTER TABLE credentials ADD COLUMN sealed_upstream BLOB")
+        }
         return migrator
     }
 }

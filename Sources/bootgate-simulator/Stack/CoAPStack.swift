@@ -13,6 +13,13 @@ struct Peer: Hashable, CustomStringConvertible {
         coap_session_get_addr_local(self.session).map { UInt16(bigEndian: $0.pointee.addr.sin.sin_port) } ?? 0
     }
 
+    /// What the client of a DTLS session has shown itself with; nil on a plain one.
+    var identity: String? {
+        guard let identity = coap_session_get_psk_identity(self.session) else { return nil }
+        let bytes = UnsafeBufferPointer(start: identity.pointee.s, count: identity.pointee.length)
+        return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
+    }
+
     private static func text(_ address: UnsafePointer<coap_address_t>?) -> String {
         guard let address else { return "unknown" }
         return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer in
@@ -83,10 +90,14 @@ final class CoAPStack {
         coap_cleanup()
     }
 
-    /// Opens a plain socket and returns its port.
-    func listen(on address: SocketAddress) throws -> UInt16 {
+    /// Opens a socket, over DTLS when there are keys, and returns its port.
+    func listen(on address: SocketAddress, keys: ServerKeys? = nil) throws -> UInt16 {
+        if let keys, !keys.serve(self.context) {
+            throw ArgumentProblem(description: "libcoap takes no keys: it was built without DTLS")
+        }
         var storage = address.storage
-        guard let endpoint = coap_new_endpoint(self.context, &storage, COAP_PROTO_UDP),
+        let transport = keys == nil ? COAP_PROTO_UDP : COAP_PROTO_DTLS
+        guard let endpoint = coap_new_endpoint(self.context, &storage, transport),
             let text = coap_endpoint_str(endpoint).map({ String(cString: $0) }),
             let port = text.split(separator: " ").first?.split(separator: ":").last.flatMap({ UInt16($0) })
         else {

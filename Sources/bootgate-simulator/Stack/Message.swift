@@ -28,6 +28,7 @@ struct Code: Equatable, CustomStringConvertible {
     static let content = Code(2, 5)
     static let badRequest = Code(4, 0)
     static let unauthorized = Code(4, 1)
+    static let forbidden = Code(4, 3)
     static let notFound = Code(4, 4)
     static let methodNotAllowed = Code(4, 5)
     static let notAcceptable = Code(4, 6)

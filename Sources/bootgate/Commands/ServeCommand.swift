@@ -21,8 +21,10 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var config: ConfigurationOption
 
     func run() async throws {
-        let configuration = try self.config.load(showsWarnings: true)
-        if let obstacle = configuration.dtlsObstacle { throw fail(.unavailable, obstacle) }
+        var loaded = try self.config.load(showsWarnings: true)
+        if let obstacle = loaded.dtlsObstacle { throw fail(.unavailable, obstacle) }
+        let keyWarnings = try reporting { try loaded.readUpstreamKeys() }
+        let configuration = loaded
         // The log's reader may go away; SIGHUP means nothing yet, and must not end the gateway.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGHUP, SIG_IGN)
@@ -40,7 +42,7 @@ struct ServeCommand: AsyncParsableCommand {
             let records = try Records(try configuration.recordsConfiguration(), logger: logger)
             return (records, try AuditJournal(audit, logger: logger))
         }
-        for warning in records.warnings + journal.warnings { logger.warning("\(warning)") }
+        for warning in keyWarnings + records.warnings + journal.warnings { logger.warning("\(warning)") }
         let service = ServeService(
             configuration: configuration, records: records, journal: journal, logger: logger,
             loop: MultiThreadedEventLoopGroup.singleton.next()

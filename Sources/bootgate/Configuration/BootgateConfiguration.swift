@@ -10,6 +10,8 @@ package struct BootgateConfiguration: Sendable {
     package var records = Records()
     package var audit = Audit()
     package var log = Log()
+    /// The keys of fixed pairs in ``gateway``, which are empty there until ``readUpstreamKeys()``.
+    package var upstreamKeys: [UpstreamKey] = []
 
     package init(gateway: GatewayConfiguration) { self.gateway = gateway }
 

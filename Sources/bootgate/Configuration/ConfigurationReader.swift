@@ -99,6 +99,7 @@ package struct ConfigurationReader {
         configuration.log = file.read("log", self.log) ?? configuration.log
         file.read("admin", self.admin)
         file.finish()
+        configuration.upstreamKeys = self.context.keys.all
 
         if let listeners, let servers, let bootstrap {
             self.crossCheck(listeners: listeners, servers: servers)

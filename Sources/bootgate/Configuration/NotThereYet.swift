@@ -2,10 +2,6 @@
 /// so that nobody believes in a promise that is not kept.
 enum NotThereYet: CaseIterable {
     case auditMode
-    case upstreamOverDTLS
-    case upstreamCredentials
-    case relayOverDTLS
-    case relayCredentials
     case publication
     case strictAudit
     case auditKeep
@@ -17,9 +13,7 @@ enum NotThereYet: CaseIterable {
     /// A promise that safety or the device's way depends on is a mistake; one that merely adds something is a warning.
     var severity: Diagnostic.Severity {
         switch self {
-        case .auditMode, .upstreamOverDTLS, .upstreamCredentials, .relayOverDTLS, .relayCredentials, .publication,
-            .strictAudit:
-            .mistake
+        case .auditMode, .publication, .strictAudit: .mistake
         case .auditKeep, .auditKeepDevices, .admin, .blockSize, .plainRegistration: .warning
         }
     }
@@ -27,10 +21,6 @@ enum NotThereYet: CaseIterable {
     var message: String {
         switch self {
         case .auditMode: "audit is not there yet; write enforce, or leave the key out"
-        case .upstreamOverDTLS: "a bootstrap server over coaps is not there yet; write its coap:// address"
-        case .upstreamCredentials: "credentials for a bootstrap server are not there yet; write its coap:// URI alone"
-        case .relayOverDTLS: "a relay over coaps is not there yet; write the server's coap:// address"
-        case .relayCredentials: "credentials for a relay are not there yet; leave the key out"
         case .publication: "publication of keys to a server is not there yet; use relay, and leave the key out"
         case .strictAudit: "strict is not there yet; write batched, or leave the key out"
         case .auditKeep: "removal of old segments is not there yet; all segments are kept"

@@ -46,15 +46,22 @@ extension Gateway {
 extension Stage {
     /// What a gateway is started with, besides what every one here has.
     struct Settings: Sendable {
-        /// The upstream bootstrap servers.
+        /// The upstream bootstrap servers: URIs, or mappings in braces.
         var upstreams: [String]
         /// The LwM2M server with short server ID 1111, as the bootstrap server writes it and as the relay reaches it.
         var server: String
+        /// Whether the rule names that address, and not its short server ID alone.
+        var matchesURI = true
+        /// Further keys of the relay, with a comma before them.
+        var relayCredentials = ""
         /// Repeats an unanswered upstream message after this time, so often.
         var upstreamPatience = "{ ack-timeout: 200ms, max-retransmit: 2 }"
         var devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2 }"
         /// Further lines of the file.
         var more = ""
+
+        /// What devices without DTLS are told.
+        fileprivate var plainServer: String { self.server.replacingOccurrences(of: "coaps://", with: "coap://") }
     }
 
     func gateway(_ settings: Settings) async throws -> Gateway {
@@ -68,13 +75,13 @@ extension Stage {
             audit: { signing-key: { file: \(path)/audit.key } }
             listeners: [ "coaps://\(gateway)", "coap://\(self.address):\(plainPort)" ]
             bootstrap:
-              upstreams: [ \(settings.upstreams.map { "\"\($0)\"" }.joined(separator: ", ")) ]
+              upstreams: [ \(settings.upstreams.map { $0.hasPrefix("{") ? $0 : "\"\($0)\"" }.joined(separator: ", ")) ]
               account: { secure: "coaps://\(gateway)", plain: "coap://\(self.address):\(plainPort)" }
             servers:
               meters:
-                match: { uri: "\(settings.server)", ssid: 1111 }
-                device: { secure: "coaps://\(gateway)", plain: "\(settings.server)" }
-                relay: { to: "\(settings.server)" }
+                match: { \(settings.matchesURI ? "uri: \"\(settings.server)\", " : "")ssid: 1111 }
+                device: { secure: "coaps://\(gateway)", plain: "\(settings.plainServer)" }
+                relay: { to: "\(settings.server)"\(settings.relayCredentials) }
             coap:
               upstream: \(settings.upstreamPatience)
               device: \(settings.devicePatience)

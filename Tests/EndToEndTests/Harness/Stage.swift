@@ -91,12 +91,24 @@ final class Stage: Sendable {
     }
 
     private func server(_ name: String, _ arguments: [String]) async throws -> Server {
-        let program = try self.start(
-            name, Programs.simulator, arguments + ["--listen", "\(self.address):0", "--timeout", "300"])
+        // A server that comes back says where it was.
+        let place = arguments.contains("--listen") ? [] : ["--listen", "\(self.address):0"]
+        let program = try self.start(name, Programs.simulator, arguments + place + ["--timeout", "300"])
         guard let port = try await program.event("listening").integer("port") else {
             throw Unexpected("the \(name) names no port")
         }
-        return Server(program: program, uri: "coap://\(self.address):\(port)")
+        let scheme = arguments.contains("--psk") ? "coaps" : "coap"
+        return Server(program: program, uri: "\(scheme)://\(self.address):\(port)")
+    }
+
+    /// A file with a key, as the configuration names them.
+    func keyFile(_ name: String, _ hexadecimal: String) throws -> String {
+        let path = self.folder.appendingPathComponent(name).path
+        guard
+            FileManager.default.createFile(
+                atPath: path, contents: Data(hexadecimal.utf8), attributes: [.posixPermissions: 0o600])
+        else { throw Unexpected("cannot write \(path)") }
+        return path
     }
 
     /// A device of the simulator that lives through its life once.

@@ -106,6 +106,13 @@ extension BootstrapSession {
             self.attempt = attempt
             return
         }
+        for index in minted.indices {
+            // Which account it was minted for shows only now.
+            minted[index].written =
+                written.accounts.first {
+                    $0.server == minted[index].server && $0.shortServerID == minted[index].shortServerID
+                }?.written
+        }
         attempt.minted += minted
         guard written.payload.count <= Self.maximumPayload else {
             // What does not fit into one message would need block-wise transfer towards the device.

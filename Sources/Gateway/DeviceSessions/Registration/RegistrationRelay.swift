@@ -121,6 +121,8 @@ package struct RegistrationRelay: Sendable {
         case .suspended: return .suspended
         case .retired: return .retired
         }
+        // The rule was another one when this was minted; the next bootstrap brings what the server wants.
+        if self.relay.credentials == .written && self.credential.written == nil { return .unauthorized }
         switch self.credential.state {
         case .pending, .active: return nil
         case .replaced, .expired, .revoked: return .unauthorized
@@ -246,10 +248,12 @@ package struct RegistrationRelay: Sendable {
         self.waiting = []
     }
 
-    package mutating func leaseRefused(_ cause: FailureCause, into actions: inout [Action]) {
+    package mutating func leaseRefused(_ cause: FailureCause, wallClock: Int64, into actions: inout [Action]) {
         self.lease = .none
         for (id, _) in self.waiting {
-            self.kinds[id] = nil
+            if case .register? = self.kinds.removeValue(forKey: id) {
+                actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause)))
+            }
             actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
         }
         self.waiting = []
