@@ -35,6 +35,7 @@ let package = Package(
     targets: [
         // C libraries: a module map and one shim header each.
         cWolfSSL,
+        .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CCoAP", pkgConfig: "libcoap-3-notls", providers: [.apt(["libcoap3-dev"])]),
         .systemLibrary(name: "CCoAPOpenSSL", pkgConfig: "libcoap-3-openssl", providers: [.apt(["libcoap3-dev"])]),
 
@@ -49,7 +50,7 @@ let package = Package(
         .target(
             name: "Gateway",
             dependencies: [
-                "DTLS", "CoAP", "LwM2M", "Secrets", "Timing",
+                "CLinux", "DTLS", "CoAP", "LwM2M", "Secrets", "Timing",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Crypto", package: "swift-crypto"),

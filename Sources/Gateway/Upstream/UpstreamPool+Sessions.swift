@@ -143,11 +143,7 @@ extension UpstreamPool {
     }
 
     private func drain(_ link: SecureLink, to connection: Connection) {
-        link.session?.drainOutput { datagram in
-            self.arena.append(datagram, to: connection)
-            self.counters.datagramsOut &+= 1
-        }
-        self.scheduleTurn()
+        link.session?.drainOutput { self.transmit($0, on: connection) }
     }
 
     /// What a call on the session of `link` has led to.

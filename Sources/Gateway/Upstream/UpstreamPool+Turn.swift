@@ -32,12 +32,16 @@ extension UpstreamPool {
 
     /// The socket lives, but the network has something to say.
     func socketFailed(_ socket: PoolStateMachine.SocketID, _ error: any Error) {
+        self.socketFailed(socket, errno: (error as? IOError)?.errnoCode ?? 0)
+    }
+
+    private func socketFailed(_ socket: PoolStateMachine.SocketID, errno: CInt) {
         guard let connection = self.connection(socket) else { return }
         self.logger.debug(
             "upstream socket reports an error",
-            metadata: ["local": "\(connection.local)", "error": "\(error)"]
+            metadata: ["local": "\(connection.local)", "error": "\(String(cString: strerror(errno)))"]
         )
-        guard (error as? IOError)?.errnoCode == ECONNREFUSED else { return }
+        guard errno == ECONNREFUSED else { return }
         let now = Instant.now
         self.machine.refused(socket, now: now)
         self.carryOut()
@@ -78,10 +82,8 @@ extension UpstreamPool {
                 if let link = connection.link {
                     self.transmit(bytes, on: connection, link, now: now)
                 } else {
-                    bytes.withUnsafeBytes { self.arena.append($0, to: connection) }
-                    self.counters.datagramsOut &+= 1
+                    bytes.withUnsafeBytes { self.transmit($0, on: connection) }
                 }
-                self.scheduleTurn()
                 continue
             case .dropped(.requestRejected):
                 self.machine.strayRequest(connection.id, now: now)
@@ -113,7 +115,6 @@ extension UpstreamPool {
         self.finishSettling(connection, now: now)
         self.reschedule(connection)
         self.carryOut()
-        if self.arena.isFull { self.flush() }
     }
 
     private func finishSettling(_ connection: Connection, now: Instant) {
@@ -172,8 +173,6 @@ extension UpstreamPool {
     private func close(_ socket: PoolStateMachine.SocketID) {
         guard let connection = self.connection(socket) else { return }
         self.endSession(of: socket)
-        // A last answer may still wait for the end of the turn.
-        self.flush()
         self.connections[socket.slot] = nil
         connection.channel.close(promise: nil)
     }
@@ -229,7 +228,7 @@ extension UpstreamPool {
         }
         switch result {
         case .success(let channel):
-            guard self.machine.isCurrent(socket), channel.isActive,
+            guard self.machine.isCurrent(socket), channel.isActive, let descriptor = SocketDescriptor(of: channel),
                 let local = channel.localAddress.flatMap({ PeerAddress($0) })
             else {
                 channel.close(promise: nil)
@@ -248,6 +247,7 @@ extension UpstreamPool {
             self.connections[socket.slot] = Connection(
                 id: socket,
                 channel: channel,
+                descriptor: descriptor,
                 local: "\(local)",
                 layer: layer,
                 link: route.credentials == nil ? nil : SecureLink()
@@ -290,6 +290,7 @@ extension UpstreamPool {
 
     private func endTurn() {
         self.isTurnScheduled = false
+        self.handleSendFailures()
         var left = Self.openingsPerTurn
         while left > 0, let opening = self.openings.popFirst() {
             left -= 1
@@ -305,7 +306,6 @@ extension UpstreamPool {
             self.owesReadComplete = false
             self.holder?.upstreamReadComplete()
         }
-        self.flush()
         self.endWarmUpIfReady()
         self.armTimer()
     }
@@ -332,20 +332,25 @@ extension UpstreamPool {
         }
     }
 
-    func flush() {
-        guard !self.arena.isEmpty else { return }
-        self.arena.drain { buffer, connection, _ in
-            connection.channel.write(buffer, promise: nil)
-            guard !connection.needsFlush else { return }
-            connection.needsFlush = true
-            self.written.append(connection)
+    /// Gives one datagram to the kernel.
+    func transmit(_ bytes: UnsafeRawBufferPointer, on connection: Connection) {
+        guard connection.channel.isActive else { return }
+        switch connection.descriptor.send(bytes) {
+        case .sent: self.counters.datagramsOut &+= 1
+        case .full: self.counters.unsent &+= 1
+        case .failed(let errno):
+            self.counters.unsent &+= 1
+            self.sendFailures.append((connection.id, errno))
+            self.scheduleTurn()
         }
-        for connection in self.written {
-            connection.needsFlush = false
-            connection.channel.flush()
-        }
-        self.written.removeAll(keepingCapacity: true)
-        self.arena.recycle()
+    }
+
+    /// What sending met with since the last turn. Not told to the machine at once: it may be at work.
+    private func handleSendFailures() {
+        guard !self.sendFailures.isEmpty else { return }
+        let failures = self.sendFailures
+        self.sendFailures.removeAll(keepingCapacity: true)
+        for (socket, errno) in failures { self.socketFailed(socket, errno: errno) }
     }
 
     func endWarmUpIfReady() {

@@ -12,7 +12,7 @@ package import Timing
 /// message IDs go on counting and old messages are still recognised.
 ///
 /// The actor is pinned to the shard's event loop. The holder of leases calls it as plain functions; no call calls
-/// back. Datagrams leave, and ``LeaseHolder/upstreamReadComplete()`` comes, once per turn of the loop.
+/// back. Datagrams leave at once; ``LeaseHolder/upstreamReadComplete()`` comes once per turn of the loop.
 package actor UpstreamPool: LoopActor {
     package nonisolated var unownedExecutor: UnownedSerialExecutor { self.executor }
     private nonisolated let executor: UnownedSerialExecutor
@@ -36,6 +36,7 @@ package actor UpstreamPool: LoopActor {
     final class Connection {
         let id: PoolStateMachine.SocketID
         let channel: any Channel
+        let descriptor: SocketDescriptor
         /// What the server sees, as `ADDRESS:PORT`.
         let local: String
         var layer: MessageLayer
@@ -45,16 +46,16 @@ package actor UpstreamPool: LoopActor {
         var probe: MessageLayer.ExchangeID?
         /// Set between a clean release and the last acknowledgement: whether all answers so far were acknowledged.
         var settling: Bool?
-        /// Listed for the flush at the end of the turn.
-        var needsFlush = false
         /// Nil for a plain upstream.
         let link: SecureLink?
 
         init(
-            id: PoolStateMachine.SocketID, channel: any Channel, local: String, layer: MessageLayer, link: SecureLink?
+            id: PoolStateMachine.SocketID, channel: any Channel, descriptor: SocketDescriptor, local: String,
+            layer: MessageLayer, link: SecureLink?
         ) {
             self.id = id
             self.channel = channel
+            self.descriptor = descriptor
             self.local = local
             self.layer = layer
             self.link = link
@@ -84,7 +85,8 @@ package actor UpstreamPool: LoopActor {
         /// DTLS handshakes that succeeded, and that did not.
         package var handshakesCompleted: UInt64 = 0
         package var handshakesFailed: UInt64 = 0
-        /// Messages that found no session, or no room in one; the message layer repeats what matters.
+        /// Messages that found no session or no room, or that the system would not send; the message layer repeats what
+        /// matters.
         package var unsent: UInt64 = 0
     }
 
@@ -113,9 +115,7 @@ package actor UpstreamPool: LoopActor {
     var isDelivering = false
     var owesReadComplete = false
     var isTurnScheduled = false
-    var arena = DatagramArena<Connection>(capacity: 64 << 10)
-    /// Connections that have something to flush, during a flush.
-    var written: [Connection] = []
+    var sendFailures: [(socket: PoolStateMachine.SocketID, errno: CInt)] = []
     var openings = FIFO<(socket: PoolStateMachine.SocketID, remote: PeerAddress, local: IPAddress?)>()
     var warmUp: [EventLoopPromise<Void>] = []
     var resolving: Task<Void, Never>?
