@@ -214,6 +214,20 @@ struct UpstreamPoolSecurityTests {
         try await pool.stop()
     }
 
+    @Test("A server that wants the devices' own keys is probed with a hello alone, and is up when it answers")
+    func probeWithoutCredentials() async throws {
+        let server = try SecureTestServer(keys: [])
+        let pool = await PoolFixture(idle: 1)
+        let upstream = Self.upstream(server, .perDevice)
+        await pool.pool.start([upstream])
+        await pool.pool.markUnreachable(upstream, now: .now)
+        #expect(await !pool.pool.isReachable(upstream))
+        try await server.turn { $0.hellos == 1 }
+        while await !pool.pool.isReachable(upstream) { await Task.yield() }
+        #expect(await server.established.isEmpty)
+        try await pool.stop()
+    }
+
     @Test("A stop says good-bye to the servers")
     func stop() async throws {
         let server = try SecureTestServer(keys: [Self.edge])
