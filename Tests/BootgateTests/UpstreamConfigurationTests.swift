@@ -129,6 +129,19 @@ struct UpstreamConfigurationTests {
 
     static let brokenFiles: [BrokenFile] = [
         BrokenFile(
+            "a plain listener where every server wants the device's key",
+            """
+            listeners: ["coap://127.0.0.1:0"]
+            bootstrap:
+              upstreams: [{ uri: "coaps://10.1.0.11", credentials: per-device }]
+              account: { plain: "coap://edge.example.net" }
+            servers:
+              meters: { match: { ssid: 1 }, device: { plain: "coap://10.1.0.20" }, relay: { to: "coap://10.1.0.20" } }
+            """,
+            "f.yaml:3:3: warning: every bootstrap server is shown the SIM's own key; devices without one that come over the "
+                + "coap listener get 5.03: give their records a key, or one server an identity and a key of its own"
+        ),
+        BrokenFile(
             "a URI alone", Self.file(upstream: "\"coaps://10.1.0.11\""),
             "f.yaml:3:15: bootstrap.upstreams[0] is reached over DTLS, and nothing says with which key; write { uri: "
                 + "\"coaps://10.1.0.11:5684\", identity: NAME, key: { file: PATH } } or { uri: \"coaps://10.1.0.11:5684\", "

@@ -233,6 +233,43 @@ struct SecureUpstreamTests {
         return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
     }
 
+    @Test("Written credentials that the server does not know: the device gets 5.03, the journal the cause")
+    func wrongWrittenKey() async throws {
+        try await Stage.run { stage in
+            let management = try await stage.managementServer(["--psk", "*=\(Self.key)"])
+            let bootstrap = try await self.bootstrapServer(
+                stage, for: management.uri, ["--server-identity", "{endpoint}", "--server-key", Self.otherKey])
+            var settings = Stage.Settings(upstreams: [bootstrap.uri], server: management.uri)
+            settings.relayCredentials = ", credentials: written"
+            let gateway = try await stage.gateway(settings)
+            let sim = try await stage.addSIM(to: gateway)
+            let device = try stage.device(stage.credentials(sim, at: gateway) + ["--once"])
+            #expect(try await device.exit(within: .seconds(60)) == 1)
+            #expect(try await device.event("failed").text("code") == "5.03")
+            try await gateway.record("registration.refused", of: sim, cause: "upstream handshake failed")
+            #expect(management.program.output.events("registered").isEmpty)
+        }
+    }
+
+    @Test("A bootstrap server that starts again in the middle of a bootstrap: it fails, the next one works")
+    func restartedInTheMiddle() async throws {
+        try await Stage.run { stage in
+            let (gateway, bootstrap, management) = try await self.stage(stage, arguments: ["--stop-after", "2"])
+            let sim = try await stage.addSIM(to: gateway)
+            let device = try stage.device(
+                stage.credentials(sim, at: gateway) + ["--bootstrap-only", "--patience", "3"])
+            try await bootstrap.program.event("answered") { $0.integer("step") == 2 }
+            bootstrap.program.signal(SIGKILL)
+            _ = try await bootstrap.program.exit(within: .seconds(10))
+            let place = bootstrap.uri.replacingOccurrences(of: "coaps://", with: "")
+            _ = try await self.bootstrapServer(
+                stage, for: management.uri, ["--psk", "edge-1=\(Self.key)", "--listen", place])
+            #expect(try await device.exit(within: .seconds(60)) == 1)
+            try await gateway.record("bootstrap.failed", of: sim)
+            try await self.bootstrap(sim, stage, at: gateway)
+        }
+    }
+
     @Test("An account without a key is refused where the relay needs one")
     func nothingWritten() async throws {
         try await Stage.run { stage in

@@ -22,6 +22,8 @@ actor SecureTestServer {
     nonisolated let address: PeerAddress
     /// Handshakes that succeeded, with the identity that was shown.
     private(set) var established: [(peer: PeerAddress, identity: PSKIdentity?)] = []
+    /// ClientHellos, each of them.
+    private(set) var hellos = 0
     /// Peers that said good-bye.
     private(set) var closed: [PeerAddress] = []
 
@@ -96,6 +98,7 @@ actor SecureTestServer {
     private func hello(_ datagram: UnsafeRawBufferPointer, from peer: PeerAddress) {
         let address = DTLSPeer(high: peer.high, low: peer.low, port: peer.port)
         var reply: [UInt8] = []
+        self.hellos += 1
         switch self.cookies.examine(datagram, from: address, now: .now, reply: &reply) {
         case .reply: self.socket.send(reply, to: peer)
         case .accept:

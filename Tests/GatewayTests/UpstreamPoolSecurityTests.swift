@@ -96,6 +96,35 @@ struct UpstreamPoolSecurityTests {
         try await pool.stop()
     }
 
+    @Test("A device that comes back to its socket finds its session there; with another key it shakes hands again")
+    func parkedSession() async throws {
+        let server = try SecureTestServer(keys: [Self.device(1), Self.device(2)])
+        let pool = await PoolFixture(idle: 0)
+        let upstream = Self.upstream(server, .perDevice)
+        await pool.pool.start([upstream])
+        let owner = LeaseOwner(iccid: "1", leg: .bootstrap)
+        let first = try await pool.begin("1", upstream, credentials: Self.device(1))
+        try await server.turn { $0.established.count == 1 }
+        try await self.granted(first, pool)
+        let port = try await self.exchange(on: first, pool, server)
+        await pool.release(first, .parked)
+        let result = await pool.sessions.call {
+            $0.acquire(for: owner, upstreams: [upstream], credentials: Self.device(1), now: .now)
+        }
+        guard case .granted(let second, _, _) = result else {
+            Issue.record("the session is gone: \(result)")
+            return
+        }
+        #expect(try await self.exchange(on: second, pool, server) == port)
+        await pool.release(second, .parked)
+        let third = try await pool.begin("1", upstream, credentials: Self.device(2))
+        try await server.turn { $0.established.count == 2 }
+        try await self.granted(third, pool)
+        #expect(try await self.exchange(on: third, pool, server) == port)
+        #expect(await server.established.map(\.identity) == [Self.device(1).identity, Self.device(2).identity])
+        try await pool.stop()
+    }
+
     @Test("A device without a key of its own gets no lease where one is wanted")
     func noKey() async throws {
         let server = try SecureTestServer(keys: [])
@@ -211,6 +240,20 @@ struct UpstreamPoolSecurityTests {
         let reset = try await server.nextMessage().message
         #expect(reset.type == .reset)
         #expect(reset.messageID == 7)
+        try await pool.stop()
+    }
+
+    @Test("A server that wants the devices' own keys is probed with a hello alone, and is up when it answers")
+    func probeWithoutCredentials() async throws {
+        let server = try SecureTestServer(keys: [])
+        let pool = await PoolFixture(idle: 1)
+        let upstream = Self.upstream(server, .perDevice)
+        await pool.pool.start([upstream])
+        await pool.pool.markUnreachable(upstream, now: .now)
+        #expect(await !pool.pool.isReachable(upstream))
+        try await server.turn { $0.hellos == 1 }
+        while await !pool.pool.isReachable(upstream) { await Task.yield() }
+        #expect(await server.established.isEmpty)
         try await pool.stop()
     }
 

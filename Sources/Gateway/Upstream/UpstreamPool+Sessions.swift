@@ -71,6 +71,16 @@ extension UpstreamPool {
 
     // MARK: - Credentials of leases
 
+    /// Those that can be shown what they want. A device that comes back with other credentials than the session of its
+    /// parked socket has loses that session.
+    func usable(
+        _ upstreams: [GatewayConfiguration.Upstream], by owner: LeaseOwner, credentials: PreSharedKey?, now: Instant
+    ) -> [GatewayConfiguration.Upstream] {
+        guard upstreams.contains(where: \.needsDeviceCredentials) else { return upstreams }
+        self.endParkedSession(of: owner, unlessWith: credentials, now: now)
+        return credentials == nil ? upstreams.filter { !$0.needsDeviceCredentials } : upstreams
+    }
+
     func keep(_ credentials: PreSharedKey, for result: PoolStateMachine.Acquisition) {
         switch result {
         case .granted(let lease, _, _), .waiting(let lease): self.leaseCredentials[lease] = credentials
@@ -83,10 +93,10 @@ extension UpstreamPool {
         self.leaseCredentials[lease] = nil
     }
 
-    /// A device that comes back to its socket with other credentials gets a new session.
-    func endParkedSession(of owner: LeaseOwner, unlessWith credentials: PreSharedKey?, now: Instant) {
+    private func endParkedSession(of owner: LeaseOwner, unlessWith credentials: PreSharedKey?, now: Instant) {
         guard let socket = self.machine.parked[owner], let link = self.connection(socket)?.link,
-            link.session != nil, link.credentials != credentials
+            link.session != nil, link.credentials != credentials,
+            self.routeOf[self.machine.sockets[socket.slot].upstream].credentials?.belongsToDevice == true
         else { return }
         self.endSession(of: socket)
         self.machine.sessionEnded(socket, now: now)

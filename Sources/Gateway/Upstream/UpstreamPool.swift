@@ -226,18 +226,12 @@ package actor UpstreamPool: LoopActor {
         credentials: PreSharedKey? = nil,
         now: Instant
     ) -> LeaseResult {
-        let candidates: [PoolStateMachine.UpstreamID]
-        if upstreams.contains(where: \.needsDeviceCredentials) {
-            let usable = upstreams.filter { credentials != nil || !$0.needsDeviceCredentials }
-            guard !usable.isEmpty else {
-                self.counters.leasesRefused += 1
-                return .refused(.upstreamHandshake, retryAfter: .seconds(60))
-            }
-            candidates = usable.map { self.id(of: $0, isRelay: owner.isRegistration, now: now) }
-            self.endParkedSession(of: owner, unlessWith: credentials, now: now)
-        } else {
-            candidates = upstreams.map { self.id(of: $0, isRelay: owner.isRegistration, now: now) }
+        let usable = self.usable(upstreams, by: owner, credentials: credentials, now: now)
+        guard !usable.isEmpty || upstreams.isEmpty else {
+            self.counters.leasesRefused += 1
+            return .refused(.upstreamHandshake, retryAfter: .seconds(60))
         }
+        let candidates = usable.map { self.id(of: $0, isRelay: owner.isRegistration, now: now) }
         let result = self.machine.acquire(owner, from: candidates, now: now)
         if let credentials { self.keep(credentials, for: result) }
         self.carryOut()
@@ -304,6 +298,8 @@ package actor UpstreamPool: LoopActor {
             self.machine.markUnreachable(id, now: now)
         }
         self.carryOut()
+        // The first probe has its time.
+        self.scheduleTurn()
     }
 
     /// Whether an upstream answers, as far as is known: for readiness and the metric `upstream_up`.

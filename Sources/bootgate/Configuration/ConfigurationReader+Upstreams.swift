@@ -111,6 +111,20 @@ extension ConfigurationReader {
         return identity
     }
 
+    /// Devices that come plain need no key, unless the bootstrap server is shown it.
+    func crossCheck(
+        upstreams: [GatewayConfiguration.Upstream], at node: ConfigurationNode,
+        listeners: [Placed<GatewayConfiguration.Listener>]
+    ) {
+        guard listeners.contains(where: { $0.value.security == .plain }), !upstreams.isEmpty,
+            upstreams.allSatisfy({ $0.credentials == .perDevice })
+        else { return }
+        node.warning(
+            "every bootstrap server is shown the SIM's own key; devices without one that come over the coap listener get "
+                + "5.03: give their records a key, or one server an identity and a key of its own"
+        )
+    }
+
     /// What a rule matches must be able to have what its relay needs.
     func crossCheck(relay: GatewayConfiguration.Upstream?, match: ServerURI?, at node: ConfigurationNode, name: String)
     {

@@ -105,6 +105,7 @@ package struct ConfigurationReader {
             self.crossCheck(listeners: listeners, servers: servers)
             if let account = file.node("bootstrap") {
                 self.crossCheck(account: bootstrap.account, at: account, listeners: listeners)
+                self.crossCheck(upstreams: bootstrap.upstreams, at: account, listeners: listeners)
             }
             configuration.gateway.listeners = self.assignServers(
                 listeners,
