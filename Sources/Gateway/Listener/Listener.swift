@@ -120,17 +120,20 @@ package actor Listener: LoopActor {
     /// From now on datagrams go up to the receiver.
     func startReading() {
         self.isReading = true
-        if case .bound(let channel, _) = self.state { try? channel.syncOptions?.setOption(.autoRead, value: true) }
+        try? self.channel?.syncOptions?.setOption(.autoRead, value: true)
     }
 
     /// Closes the socket for good.
     package func close() {
-        let state = self.state
+        let channel = self.channel
         self.state = .stopped
         self.descriptor = nil
         self.receiver = nil
-        if case .bound(let channel, _) = state { channel.close(promise: nil) }
+        channel?.close(promise: nil)
     }
+
+    /// The channel of the socket that is bound now.
+    var channel: (any Channel)? { if case .bound(let channel, _) = self.state { channel } else { nil } }
 
     private func bind() -> EventLoopFuture<Void> {
         self.state = .binding
@@ -272,7 +275,7 @@ package actor Listener: LoopActor {
         guard !self.batch.isEmpty else { return }
         // A channel that has just closed says so before anything else happens on this loop; its descriptor may already be
         // another file's, so the check is made all the same.
-        guard case .bound(let channel, _) = self.state, channel.isActive, let descriptor = self.descriptor else {
+        guard let channel = self.channel, channel.isActive, let descriptor = self.descriptor else {
             self.counters.unbound &+= UInt64(self.batch.count)
             self.batch.clear()
             return
