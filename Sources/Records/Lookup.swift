@@ -90,6 +90,22 @@ struct Lookup: Sendable {
         try await self.reads.run { try SIMTable(key: self.key).record(iccid: iccid, in: $0) }
     }
 
+    /// The newest living grant of each key, as far as the marks of revocation let it live.
+    func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?] {
+        let (now, lifetimes) = (self.clock(), self.lifetimes)
+        return try await self.reads.run { db in
+            let statement = try db.cachedStatement(sql: GrantTable.livingSQL(schema: Self.credentialsSchema))
+            return try keys.map { key in
+                var found: PlainGrant?
+                try statement.withRows([key.iccid, key.server], in: db) { row in
+                    found = GrantTable.living(row, key: key, at: now, under: lifetimes)
+                    return found == nil
+                }
+                return found
+            }
+        }
+    }
+
     private struct Statements {
         let bootstrap: Statement
         let credential: Statement

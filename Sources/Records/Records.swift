@@ -19,6 +19,7 @@ package final class Records: Sendable {
     let configuration: RecordsConfiguration
     let outbox: Outbox
     private let credentialTable: CredentialTable
+    private let grantTable: GrantTable
     private let lookup: Lookup
     private let feed: ChangeFeed
     private let commits: SharedTransactions
@@ -58,6 +59,7 @@ package final class Records: Sendable {
         )
         self.outbox = Outbox(file: simsFile, pool: simsPool)
         self.credentialTable = CredentialTable(key: key, lifetimes: configuration.lifetimes)
+        self.grantTable = GrantTable(lifetimes: configuration.lifetimes)
         self.lookup = try Lookup(
             sims: simsFile,
             credentials: credentialsFile,
@@ -103,12 +105,14 @@ extension Records: RecordStore {
 }
 
 extension Records: CredentialStore {
-    package func store(_ credentials: [OneTimeCredential]) async throws {
-        guard !credentials.isEmpty else { return }
+    package func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws {
+        guard !credentials.isEmpty || !grants.isEmpty else { return }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
+        let grantTable = self.grantTable
         try await self.commits.run { db in
             let now = clock()
             for credential in credentials { try table.insert(credential, at: now, in: db) }
+            for grant in grants { try grantTable.insert(grant, at: now, in: db) }
         }
     }
 
@@ -117,10 +121,23 @@ extension Records: CredentialStore {
         return try await self.commits.run { db in try table.prove(identity, at: clock(), in: db) }
     }
 
-    package func discard(_ identities: [PSKIdentity]) async throws {
-        guard !identities.isEmpty else { return }
+    package func discard(_ identities: [PSKIdentity], grants: [Int64]) async throws {
+        guard !identities.isEmpty || !grants.isEmpty else { return }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        try await self.commits.run { db in try table.discard(identities, at: clock(), in: db) }
+        let grantTable = self.grantTable
+        try await self.commits.run { db in
+            try table.discard(identities, at: clock(), in: db)
+            try grantTable.discard(grants, at: clock(), in: db)
+        }
+    }
+
+    package func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?] {
+        try await self.lookup.grants(for: keys)
+    }
+
+    package func prove(grant id: Int64) async throws -> [PlainGrant] {
+        let (table, clock) = (self.grantTable, self.configuration.clock)
+        return try await self.commits.run { db in try table.prove(id, at: clock(), in: db) }
     }
 }
 
@@ -132,18 +149,17 @@ extension Records {
     /// look-ups judge time by themselves, so nothing depends on when. Works in small commits.
     package func sweep() async throws {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
+        let grantTable = self.grantTable
         let limit = 500
         while true {
             let done = try await self.commits.run { db in
                 let now = clock()
-                return try table.sweep(
-                    at: now,
-                    horizon: CredentialLife.threshold(Self.remembrance, now: now),
-                    limit: limit,
-                    in: db
-                )
+                let horizon = CredentialLife.threshold(Self.remembrance, now: now)
+                let credentials = try table.sweep(at: now, horizon: horizon, limit: limit, in: db)
+                let grants = try grantTable.sweep(at: now, horizon: horizon, limit: limit, in: db)
+                return max(credentials.ended, credentials.forgotten, grants)
             }
-            if done.ended < limit && done.forgotten < limit { return }
+            if done < limit { return }
         }
     }
 
@@ -161,10 +177,14 @@ extension Records {
         let horizon = CredentialLife.threshold(Self.revocationGrace, now: clock())
         let marks = try self.sims.pendingRevocations(horizon: horizon, limit: limit)
         guard !marks.isEmpty else { return ([], false) }
+        let grantTable = self.grantTable
         let revoked = try await self.commits.run { db in
             let now = clock()
             return try marks.flatMap { mark in
-                try table.revoke(iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, in: db)
+                try grantTable.revoke(
+                    iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, in: db
+                )
+                return try table.revoke(iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, in: db)
             }
         }
         try self.sims.settleRevocations(marks, horizon: horizon)

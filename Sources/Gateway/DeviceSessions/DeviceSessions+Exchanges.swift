@@ -202,12 +202,12 @@ extension DeviceSessions {
             session.deviceExchange = nil
         case .answerDevice(let id, let response):
             session.layer.respond(to: id, response, now: work.now, into: &work.events)
-        case .store(let credentials):
+        case .store(let credentials, let grants):
             for credential in credentials {
                 self.fresh[credential.identity] = .registration(credential, session.record)
             }
-            self.storeQueue.append(StoreOrder(session: session, credentials: credentials))
-        case .discard(let identities): self.discard(identities)
+            self.storeQueue.append(StoreOrder(session: session, credentials: credentials, grants: grants))
+        case .discard(let identities, let grants): self.discard(identities, grants: grants)
         case .journal(let event): self.audits.append(event)
         case .warn(let cause):
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)

@@ -12,7 +12,9 @@ extension DeviceSessions {
         Task {
             var isDurable = true
             do {
-                try await self.environment.credentials.store(orders.flatMap(\.credentials))
+                try await self.environment.credentials.store(
+                    orders.flatMap(\.credentials), grants: orders.flatMap(\.grants)
+                )
             } catch {
                 isDurable = false
                 self.failures.report(.storeUnavailable, iccid: nil, peer: nil, now: self.environment.now())
@@ -35,14 +37,14 @@ extension DeviceSessions {
         }
     }
 
-    func discard(_ identities: [PSKIdentity]) {
+    func discard(_ identities: [PSKIdentity], grants: [Int64]) {
         for identity in identities {
             self.fresh[identity] = nil
             self.identities.remove(identity)
         }
         Task {
             // What cannot be discarded now expires by itself: it was never used.
-            try? await self.environment.credentials.discard(identities)
+            try? await self.environment.credentials.discard(identities, grants: grants)
         }
     }
 

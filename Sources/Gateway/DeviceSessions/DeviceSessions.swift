@@ -106,10 +106,11 @@ package actor DeviceSessions: LoopActor {
         let bytes: [UInt8]
     }
 
-    /// Credentials of one bootstrap that go to disk with those of others.
+    /// Credentials and grants of one bootstrap that go to disk with those of others.
     struct StoreOrder {
         let session: DeviceSession
         let credentials: [OneTimeCredential]
+        let grants: [PlainGrant]
     }
 
     package init(loop: any EventLoop, pool: UpstreamPool, environment: Environment) throws(DTLSError) {

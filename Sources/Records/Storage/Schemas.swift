@@ -95,6 +95,30 @@ enum Schemas {
                     """
             )
         }
+        migrator.registerMigration("plain grants") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE grants (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        uid INTEGER NOT NULL UNIQUE,
+                        iccid TEXT NOT NULL,
+                        endpoint TEXT NOT NULL,
+                        server TEXT NOT NULL,
+                        short_server_id INTEGER NOT NULL,
+                        state TEXT NOT NULL,
+                        minted_at INTEGER NOT NULL,
+                        proven_at INTEGER,
+                        succeeded_at INTEGER,
+                        ended_at INTEGER
+                    );
+                    CREATE INDEX grants_by_sim ON grants (iccid, server, id);
+                    CREATE INDEX grants_pending ON grants (minted_at) WHERE state = 'pending';
+                    CREATE INDEX grants_succeeded ON grants (succeeded_at)
+                        WHERE state = 'active' AND succeeded_at IS NOT NULL;
+                    CREATE INDEX grants_ended ON grants (ended_at) WHERE ended_at IS NOT NULL;
+                    """
+            )
+        }
         return migrator
     }
 }

@@ -52,6 +52,8 @@ extension BootstrapSession {
         /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
         var held: [Held] = []
         var minted: [OneTimeCredential] = []
+        /// For servers whose accounts the device got without a key.
+        var granted: [PlainGrant] = []
         /// Store orders whose outcome is still open.
         var storing = 0
         /// Why something that the server wrote was refused: the cause of the end, if nothing better follows.
@@ -79,6 +81,8 @@ extension BootstrapSession {
         var isAnswered: Bool {
             if case .running = self.step { true } else { false }
         }
+
+        var hasMinted: Bool { !self.minted.isEmpty || !self.granted.isEmpty }
 
         /// Finish may go on to the device, as far as what was written is concerned.
         var mayFinish: Bool { !self.mustNotFinish && self.rewriter.mayFinish }

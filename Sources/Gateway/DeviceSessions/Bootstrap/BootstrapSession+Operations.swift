@@ -115,12 +115,15 @@ extension BootstrapSession {
             self.attempt = attempt
             return
         }
-        if !minted.isEmpty {
+        let granted = self.grants(for: written.accounts, of: attempt, wallClock: wallClock)
+        attempt.granted += granted
+        if !minted.isEmpty || !granted.isEmpty {
             attempt.storing += 1
-            actions.append(.store(minted))
+            actions.append(.store(minted, grants: granted))
             for credential in minted {
                 actions.append(.journal(self.mintedEvent(credential, of: attempt, wallClock)))
             }
+            for grant in granted { actions.append(.journal(self.mintedEvent(grant, of: attempt, wallClock))) }
         }
         for change in written.accounts {
             actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
@@ -130,6 +133,21 @@ extension BootstrapSession {
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
         passed.payload = written.payload
         self.passToDevice(id, passed, isFinish: false, into: &actions)
+    }
+
+    /// Leave to register for each relayed server whose account goes out without a key; once in a bootstrap (T30).
+    private func grants(for accounts: [AccountChange], of attempt: Attempt, wallClock: Int64) -> [PlainGrant] {
+        accounts.compactMap { account in
+            guard account.after.securityMode == SecurityMode.noSec.name, let server = account.server,
+                let shortServerID = account.shortServerID,
+                !attempt.granted.contains(where: { $0.key.server == server && $0.shortServerID == shortServerID }),
+                self.configuration.servers.contains(where: { $0.name == server && $0.relay != nil })
+            else { return nil }
+            return PlainGrant.mint(
+                for: self.subject.record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
+                at: wallClock
+            )
+        }
     }
 
     // MARK: - Finish

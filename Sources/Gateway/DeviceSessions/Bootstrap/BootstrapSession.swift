@@ -43,9 +43,9 @@ package struct BootstrapSession: Sendable {
         case cancelDeviceRequest
         case answerDevice(MessageLayer.RequestID, CoAPResponse)
         /// Make these durable and usable at once; the outcome comes as ``credentialsStored(_:now:into:)``.
-        case store([OneTimeCredential])
-        /// This bootstrap came to nothing: its credentials go (T38).
-        case discard([PSKIdentity])
+        case store([OneTimeCredential], grants: [PlainGrant])
+        /// This bootstrap came to nothing: its credentials and grants go (T38).
+        case discard([PSKIdentity], grants: [Int64])
         case journal(AuditEvent)
         /// Something was refused that the operator should know of now, although the bootstrap goes on.
         case warn(FailureCause)
@@ -253,8 +253,8 @@ package struct BootstrapSession: Sendable {
     private func conclude(
         _ attempt: Attempt, _ cause: FailureCause, wallClock: Int64, into actions: inout [Action]
     ) {
-        if !attempt.minted.isEmpty && !attempt.finishReachedDevice {
-            actions.append(.discard(attempt.minted.map(\.identity)))
+        if attempt.hasMinted && !attempt.finishReachedDevice {
+            actions.append(.discard(attempt.minted.map(\.identity), grants: attempt.granted.map(\.id)))
         }
         actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: attempt, cause: cause)))
         actions.append(.ended(cause))
