@@ -188,7 +188,7 @@ extension DeviceSessions {
         peer.handshake = nil
         self.halfOpen -= 1
         self.counters.handshakesCompleted += 1
-        if let old = peer.session { self.end(old, cause: .superseded, isReplaced: true, now: now) }
+        if let old = peer.session { self.end(old, cause: .superseded, now: now) }
         self.peers[peer.key] = peer
         let session: DeviceSession
         switch resolution {
@@ -211,10 +211,11 @@ extension DeviceSessions {
                 return
             }
             session = self.open(peer, .dtls, handshake.dtls, record, options: .proxy, now: now)
-            session.registration = RegistrationRelay(
-                record: record, credential: credential, relay: relay, peer: peer.key.address.description,
-                session: session.id
+            let subject = RegistrationRelay.Subject(
+                iccid: credential.iccid, endpoint: credential.endpoint, server: credential.server,
+                standing: credential.state, peer: peer.key.address.description, session: session.id
             )
+            self.enterRegistration(session, subject, at: relay, now: now)
             if credential.state == .pending { self.prove(credential) }
         }
         self.readPlaintext(of: session, now: now)

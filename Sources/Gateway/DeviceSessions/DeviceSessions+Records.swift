@@ -91,14 +91,15 @@ extension DeviceSessions {
             case .everything:
                 self.identities.removeAll()
                 self.addresses.removeAll()
-                for iccid in Array(self.byICCID.keys) { await self.judgeAnew(iccid) }
+                let known = Set(self.byICCID.keys).union(self.registrations.keys.map(\.iccid))
+                for iccid in known { await self.judgeAnew(iccid) }
             }
         }
     }
 
     /// Closes what a SIM may no longer have; sessions of a SIM that is still active go on with its new record.
     private func judgeAnew(_ iccid: String) async {
-        guard self.byICCID[iccid] != nil else { return }
+        guard self.byICCID[iccid] != nil || !self.registrations(of: iccid).isEmpty else { return }
         let record: SIMRecord?
         do {
             record = try await self.environment.records.record(iccid: iccid)
@@ -113,9 +114,20 @@ extension DeviceSessions {
             } else if let record {
                 session.record = record
                 session.bootstrap?.update(record)
-                session.registration?.update(record)
+                session.registration?.relay.update(record)
             } else {
                 self.end(session, cause: .retired, now: now)
+            }
+        }
+        for registration in self.registrations(of: iccid) {
+            guard let record, record.status != .retired else {
+                self.endRegistration(registration, cause: .retired, now: now)
+                continue
+            }
+            if record.status == .suspended {
+                self.endRegistration(registration, cause: .suspended, now: now)
+            } else {
+                registration.relay.update(record)
             }
         }
         self.endTurn()
@@ -148,6 +160,9 @@ extension DeviceSessions {
     package func stop() {
         let now = self.environment.now()
         for session in self.byICCID.values.flatMap({ $0 }) { self.end(session, cause: .shutdown, now: now) }
+        for registration in Array(self.registrations.values) {
+            self.endRegistration(registration, cause: .shutdown, now: now)
+        }
         self.timer?.cancel()
         self.timer = nil
         self.endTurn()

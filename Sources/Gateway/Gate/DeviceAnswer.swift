@@ -15,7 +15,8 @@ package enum DeviceAnswer {
         case .upstreamUnreachable, .limit, .storeUnavailable, .shutdown:
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
-        case .noRouteForServer, .publicationRefused, .deviceUnreachable, .deviceRefused, .finishRefused, .superseded,
+        case .noRouteForServer, .publicationRefused, .deviceUnreachable, .lifetimeOver, .deviceRefused, .finishRefused,
+            .superseded,
             .upstreamMalformed, .internal:
             CoAPResponse(.internalServerError)
         }

@@ -19,6 +19,7 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case upstreamMalformed = "malformed upstream message"
     case unsupported
     case storeUnavailable = "store unavailable"
+    case lifetimeOver = "lifetime over"
     case limit
     case shutdown = "gateway stopping"
     case `internal`
@@ -31,7 +32,7 @@ package enum FailureCause: String, Sendable, CaseIterable {
     package var source: Source {
         switch self {
         case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .deviceUnreachable, .deviceRefused,
-            .finishRefused, .superseded, .malformed:
+            .finishRefused, .superseded, .malformed, .lifetimeOver:
             .device
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
             .unsupported:

@@ -79,6 +79,7 @@ extension FailureCause {
         case .upstreamMalformed: "look at what the bootstrap server writes: the journal names the path and the reason"
         case .unsupported: "the request needs a part that this version does not have"
         case .storeUnavailable: "look at the disk and the files under `state`"
+        case .lifetimeOver: "the device did not renew its registration in time: look at its radio link or power"
         case .limit: "raise the limit that is reached, or add capacity"
         case .shutdown: "nothing: the gateway is stopping"
         case .internal: "report this with the log"
