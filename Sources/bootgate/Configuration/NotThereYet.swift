@@ -13,7 +13,6 @@ enum NotThereYet: CaseIterable {
     case admin
     case connectionID
     case blockSize
-    case plainRegistration
 
     /// A promise that safety or the device's way depends on is a mistake; one that merely adds something is a warning.
     var severity: Diagnostic.Severity {
@@ -21,7 +20,7 @@ enum NotThereYet: CaseIterable {
         case .auditMode, .upstreamOverDTLS, .upstreamCredentials, .relayOverDTLS, .relayCredentials, .publication,
             .strictAudit:
             .mistake
-        case .auditKeep, .auditKeepDevices, .admin, .connectionID, .blockSize, .plainRegistration: .warning
+        case .auditKeep, .auditKeepDevices, .admin, .connectionID, .blockSize: .warning
         }
     }
 
@@ -38,9 +37,7 @@ enum NotThereYet: CaseIterable {
         case .auditKeepDevices: "it only counts in mode audit, which is not there yet"
         case .admin: "the admin interface is not there yet; nothing listens there"
         case .connectionID: "connection IDs are not there yet; sessions run without"
-        case .blockSize: "block-wise transfer is not there yet; larger bodies are refused"
-        case .plainRegistration:
-            "registrations of devices that come plain are not there yet; let device.plain name the server itself"
+        case .blockSize: "bootstraps in blocks are not there yet; larger bodies are refused there"
         }
     }
 }
