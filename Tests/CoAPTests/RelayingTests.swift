@@ -1,5 +1,6 @@
 import CoAP
 import Testing
+import Timing
 
 /// What a relay needs of a message layer beyond the two roles.
 @Suite("Relaying")

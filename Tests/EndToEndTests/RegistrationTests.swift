@@ -30,9 +30,12 @@ struct RegistrationTests {
                     "iwrite:/3/0/15=Paris,/3/0/1=edge 2.04", "fetch:/3/0/15,/3/0/1 2.05", "non:/3/0/0 2.05",
                     "unsafe:/3/0/0 4.02", "elective:/3/0/0 2.05",
                 ])
-            #expect(answers.filter { $0.text("operation") == "read:/19/0/0" }.map { $0.integer("bytes") } == [3000, 2500])
+            #expect(
+                answers.filter { $0.text("operation") == "read:/19/0/0" }.map { $0.integer("bytes") } == [3000, 2500])
             #expect(answers[11].text("payload")?.contains("\"vs\":\"Paris\"") == true)
-            #expect(device.output.events("request").contains { $0.text("path") == "/19/0/0" && $0.integer("bytes") == 2500 })
+            #expect(
+                device.output.events("request").contains { $0.text("path") == "/19/0/0" && $0.integer("bytes") == 2500 }
+            )
             // A location of several segments comes back as it was given.
             #expect(try await device.event("registered").text("location") == "/rd/a b/1")
             try await gateway.record("registration.opened", of: sim)
@@ -169,7 +172,8 @@ struct RegistrationTests {
             #expect(events.filter { $0.name == "undelivered" }.isEmpty)
             let answers = events.filter { $0.name == "answered" }
             #expect(answers.first?.integer("maxAge") == 7 && answers.first?.text("etag") == "0102")
-            #expect(answers.filter { $0.text("operation") == "read:/19/0/0" }.map { $0.integer("bytes") } == [3000, 2500])
+            #expect(
+                answers.filter { $0.text("operation") == "read:/19/0/0" }.map { $0.integer("bytes") } == [3000, 2500])
             #expect(events.first { $0.name == "sent" }?.integer("bytes") == 2500)
             // The server sees one address, although the device has had two.
             #expect(Set(events.compactMap { $0.text("peer") }).count == 1)

@@ -2,6 +2,7 @@ import Gateway
 import LwM2M
 import Secrets
 import Testing
+import Timing
 
 @testable import CoAP
 
@@ -10,7 +11,7 @@ struct RegistrationScript {
     typealias Action = RegistrationRelay.Action
 
     var relay: RegistrationRelay
-    var now = ContinuousClock.now
+    var now = Instant.now
     private var serial: UInt64 = 100
 
     init(

@@ -1,3 +1,5 @@
+package import Timing
+
 /// What a relay needs beyond the two roles: requests whose repetitions the far end decides on, and observations that
 /// outlive the conversation in which they began.
 extension MessageLayer {
@@ -5,7 +7,7 @@ extension MessageLayer {
 
     /// Sends no empty ACK for this request before `due`, so that the peer goes on repeating it; each repetition is told
     /// as `.repeated`. Without effect once the ACK is out, and for NON.
-    package mutating func postponeAcknowledgement(of request: RequestID, until due: ContinuousClock.Instant) {
+    package mutating func postponeAcknowledgement(of request: RequestID, until due: Instant) {
         guard let index = self.requests.firstIndex(where: { $0.id == request }),
             self.requests[index].acknowledgeBy != nil
         else { return }
@@ -24,7 +26,7 @@ extension MessageLayer {
     /// Treats a request as if it had never arrived: a repetition counts as new. That is too late once the peer knows
     /// that it arrived; then `response` answers it. An observation of the peer is forgotten without a word.
     package mutating func disown(
-        _ request: RequestID, otherwise response: CoAPResponse, now: ContinuousClock.Instant,
+        _ request: RequestID, otherwise response: CoAPResponse, now: Instant,
         into events: inout [Event]
     ) {
         guard let index = self.requests.firstIndex(where: { $0.id == request }) else {
@@ -63,7 +65,7 @@ extension MessageLayer {
     package mutating func sendOnce(
         _ request: CoAPRequest,
         replacing observation: ExchangeID? = nil,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) -> ExchangeID {
         guard request.isConfirmable, self.inFlight == nil, self.queue.isEmpty,
@@ -107,7 +109,7 @@ extension MessageLayer {
 
     /// An empty ACK that is not for the message in flight.
     mutating func acknowledgeSentOnce(
-        _ messageID: UInt16, now: ContinuousClock.Instant, into events: inout [Event]
+        _ messageID: UInt16, now: Instant, into events: inout [Event]
     ) {
         guard
             let index = self.exchanges.firstIndex(where: { $0.datagram != nil && $0.messageID == messageID })

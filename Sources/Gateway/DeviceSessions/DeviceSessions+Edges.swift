@@ -1,5 +1,6 @@
 package import CoAP
 package import NIOCore
+package import Timing
 
 /// Where the sockets and the pool come in. Everything here is called on the loop of the shard.
 extension DeviceSessions: DatagramReceiver {
@@ -30,7 +31,7 @@ extension DeviceSessions: DatagramReceiver {
 
 extension DeviceSessions: LeaseHolder {
     nonisolated package func leaseGranted(
-        _ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant
+        _ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: Instant
     ) {
         self.assumeIsolated { sessions in
             sessions.withUser(of: id, now: now) { user, work in
@@ -44,7 +45,7 @@ extension DeviceSessions: LeaseHolder {
         }
     }
 
-    nonisolated package func leaseRefused(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+    nonisolated package func leaseRefused(_ id: LeaseID, cause: FailureCause, now: Instant) {
         self.assumeIsolated { sessions in
             sessions.withUser(of: id, now: now, isOver: true) { user, work in
                 switch user {
@@ -57,7 +58,7 @@ extension DeviceSessions: LeaseHolder {
         }
     }
 
-    nonisolated package func leaseBroken(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+    nonisolated package func leaseBroken(_ id: LeaseID, cause: FailureCause, now: Instant) {
         self.assumeIsolated { sessions in
             sessions.withUser(of: id, now: now, isOver: true) { user, work in
                 switch user {
@@ -71,7 +72,7 @@ extension DeviceSessions: LeaseHolder {
     }
 
     nonisolated package func lease(
-        _ id: LeaseID, received event: MessageLayer.Event, now: ContinuousClock.Instant
+        _ id: LeaseID, received event: MessageLayer.Event, now: Instant
     ) {
         self.enter((id, event, now)) { sessions, arguments in
             let (id, event, now) = arguments
@@ -88,7 +89,7 @@ extension DeviceSessions: LeaseHolder {
 
     /// `isOver`: the lease is gone already and must not be released.
     private func withUser(
-        of lease: LeaseID, now: ContinuousClock.Instant, isOver: Bool = false,
+        of lease: LeaseID, now: Instant, isOver: Bool = false,
         _ body: (LeaseUser, inout Work) -> Void
     ) {
         guard let user = self.byLease[lease] else { return }

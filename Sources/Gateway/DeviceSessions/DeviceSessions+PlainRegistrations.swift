@@ -1,5 +1,6 @@
 internal import CoAP
 internal import LwM2M
+internal import Timing
 
 /// Registrations over the plain port: the source address names the SIM, the port the server, and the grant of an earlier
 /// bootstrap gives the right.
@@ -46,7 +47,7 @@ extension DeviceSessions {
     /// A Register waits for the look-up of its grant. A device has one request at a time under way, so few can wait.
     private func awaitGrant(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, of session: DeviceSession,
-        at rule: (name: String, relay: GatewayConfiguration.Upstream), now: ContinuousClock.Instant
+        at rule: (name: String, relay: GatewayConfiguration.Upstream), now: Instant
     ) {
         Task {
             let grant: PlainGrant?

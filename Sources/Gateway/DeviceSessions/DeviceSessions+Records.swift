@@ -1,5 +1,6 @@
 internal import NIOCore
 internal import Secrets
+internal import Timing
 
 /// Credentials on their way to disk, and records that change while sessions live.
 extension DeviceSessions {

@@ -1,5 +1,6 @@
 internal import CoAP
 internal import DTLS
+internal import Timing
 
 /// Registrations: which one a session carries, what they want done, and when they end.
 extension DeviceSessions {
@@ -8,7 +9,7 @@ extension DeviceSessions {
     /// A device has shown who it is: its registration, if it has one, goes on with this session.
     func enterRegistration(
         _ session: DeviceSession, _ subject: RegistrationRelay.Subject, at relay: GatewayConfiguration.Upstream,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         let owner = LeaseOwner(iccid: subject.iccid, leg: .registration(server: subject.server))
         let isEntitled = subject.standing == .pending || subject.standing == .active
@@ -27,7 +28,7 @@ extension DeviceSessions {
 
     private func move(
         _ registration: Registration, to session: DeviceSession, _ subject: RegistrationRelay.Subject,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         if let old = registration.session, old !== session {
             self.leaveRegistration(old, cause: .superseded, isMoving: true, now: now)
@@ -51,7 +52,7 @@ extension DeviceSessions {
 
     /// The session goes; its registration stays for the next one, unless the cause takes the device's right to it.
     func leaveRegistration(
-        _ session: DeviceSession, cause: FailureCause?, isMoving: Bool = false, now: ContinuousClock.Instant
+        _ session: DeviceSession, cause: FailureCause?, isMoving: Bool = false, now: Instant
     ) {
         guard let registration = session.registration else { return }
         session.registration = nil
@@ -67,7 +68,7 @@ extension DeviceSessions {
     }
 
     /// Ends a registration, whether its device has a session or not.
-    func endRegistration(_ registration: Registration, cause: FailureCause, now: ContinuousClock.Instant) {
+    func endRegistration(_ registration: Registration, cause: FailureCause, now: Instant) {
         if let session = registration.session { session.registration = nil }
         registration.session = nil
         var work = self.beginWork(now: now)
@@ -81,7 +82,7 @@ extension DeviceSessions {
         }
     }
 
-    func lifetimeDue(_ registration: Registration, now: ContinuousClock.Instant) {
+    func lifetimeDue(_ registration: Registration, now: Instant) {
         var work = self.beginWork(now: now)
         registration.relay.handleDeadline(now: now, wallClock: work.wallClock, into: &work.registration)
         self.carryOut(consume work, for: registration)
@@ -105,7 +106,7 @@ extension DeviceSessions {
 
     private static func isOver(_ relay: inout RegistrationRelay) -> Bool { relay.isOver }
 
-    private static func deadline(of relay: inout RegistrationRelay) -> ContinuousClock.Instant? { relay.deadline }
+    private static func deadline(of relay: inout RegistrationRelay) -> Instant? { relay.deadline }
 
     // MARK: - Actions
 

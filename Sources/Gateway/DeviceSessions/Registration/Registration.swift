@@ -1,4 +1,5 @@
 internal import CoAP
+internal import Timing
 
 /// A registration with what it holds: its upstream socket, and the session of its device while there is one.
 ///
@@ -15,7 +16,7 @@ final class Registration: Timed {
     var unusedGrant: PlainGrant?
     /// What the server observes at the device, while the device has no session.
     var resting = MessageLayer.Observations()
-    var due: ContinuousClock.Instant?
+    var due: Instant?
     var queueIndex = -1
 
     init(owner: LeaseOwner, relay: RegistrationRelay, session: DeviceSession) {

@@ -1,9 +1,10 @@
 package import CoAP
+package import Timing
 
 /// How a registration begins and ends, and how it outlives the sessions of its device.
 extension RegistrationRelay {
     /// When ``handleDeadline(now:wallClock:into:)`` wants to be called; nil: never.
-    package var deadline: ContinuousClock.Instant? { self.expiry.map { $0 + Self.lifetimeGrace } }
+    package var deadline: Instant? { self.expiry.map { $0 + Self.lifetimeGrace } }
 
     /// Nothing is left of it: its owner may forget it.
     package var isOver: Bool {
@@ -14,7 +15,7 @@ extension RegistrationRelay {
     // MARK: - The life of the registration
 
     mutating func open(
-        _ request: DeviceRequest, _ response: CoAPResponse, now: ContinuousClock.Instant, wallClock: Int64,
+        _ request: DeviceRequest, _ response: CoAPResponse, now: Instant, wallClock: Int64,
         into actions: inout [Action]
     ) {
         if self.isRegistered {
@@ -33,7 +34,7 @@ extension RegistrationRelay {
         actions.append(.journal(event))
     }
 
-    mutating func renew(_ request: DeviceRequest, now: ContinuousClock.Instant, into actions: inout [Action]) {
+    mutating func renew(_ request: DeviceRequest, now: Instant, into actions: inout [Action]) {
         if let lifetime = request.parameters?.lifetime { self.lifetime = lifetime }
         if let queues = request.parameters?.bindingQueues { self.bindingQueues = queues }
         self.expiry = self.lifetime == 0 ? nil : now + .seconds(Int64(self.lifetime))
@@ -56,7 +57,7 @@ extension RegistrationRelay {
 
     /// The lifetime is over without an Update.
     package mutating func handleDeadline(
-        now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
+        now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let deadline = self.deadline, deadline <= now else { return }
         self.close(cause: .lifetimeOver, wallClock: wallClock, into: &actions)

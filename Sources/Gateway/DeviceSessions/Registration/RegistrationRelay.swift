@@ -1,5 +1,6 @@
 package import CoAP
 internal import LwM2M
+package import Timing
 
 /// The registration of one device at one LwM2M server: its Register, Update and De-register go to the server behind the
 /// gateway, the server's requests come back, and observations run on. Events in, actions out; no sockets, clocks or tasks.
@@ -130,7 +131,7 @@ package struct RegistrationRelay: Sendable {
     package internal(set) var isRegistered = false
     var location: [[UInt8]] = []
     var lifetime: UInt32 = 0
-    var expiry: ContinuousClock.Instant?
+    var expiry: Instant?
     var bindingQueues = false
     var hasQueueFlag = false
 
@@ -277,7 +278,7 @@ package struct RegistrationRelay: Sendable {
     }
 
     package mutating func upstreamAnswered(
-        _ exchange: MessageLayer.ExchangeID, _ response: CoAPResponse, now: ContinuousClock.Instant, wallClock: Int64,
+        _ exchange: MessageLayer.ExchangeID, _ response: CoAPResponse, now: Instant, wallClock: Int64,
         into actions: inout [Action]
     ) {
         guard let index = self.upstream.firstIndex(where: { $0.exchange == exchange }) else { return }
