@@ -72,7 +72,8 @@ struct RegistrationScript {
     }
 
     mutating func serverAsks(_ serial: UInt64, _ request: CoAPRequest) -> [Action] {
-        self.play { $0.upstreamRequested(Self.id(serial), request, into: &$1) }
+        let now = self.now
+        return self.play { $0.upstreamRequested(Self.id(serial), request, now: now, into: &$1) }
     }
 
     mutating func deviceAnswers(_ serial: UInt64, _ response: CoAPResponse) -> [Action] {
@@ -332,10 +333,27 @@ struct RegistrationServerTests {
         var script = try Script()
         _ = script.ask(1, Script.register())
         script.play { $0.leaseGranted(into: &$1) }
-        #expect(script.serverAsks(9, Self.read).isEmpty)
+        #expect(script.serverAsks(9, Self.read).requestToDevice == nil)
         let out = script.answer(1, Script.created())
         #expect(out.first == .answerDevice(Script.id(1), Script.created()))
         #expect(out.requestToDevice?.request == Self.read)
+    }
+
+    @Test("A server that asks before it answers gets through after ten seconds, and at once when the device does not wait")
+    func boundedWait() throws {
+        var script = try Script()
+        script.register()
+        _ = script.ask(2, CoAPRequest(.post, path: ["dp"], payload: [1]))
+        #expect(script.serverAsks(9, Self.read).requestToDevice == nil)
+        let due = script.now + .seconds(10)
+        #expect(script.relay.deadline == due)
+        #expect(script.play { $0.handleDeadline(now: due, wallClock: 0, into: &$1) }.requestToDevice != nil)
+        script.now = due
+        #expect(script.serverAsks(10, Self.read).requestToDevice != nil)
+        _ = script.answer(2, CoAPResponse(.changed))
+
+        _ = script.ask(3, CoAPRequest(.post, path: ["dp"], payload: [1], isConfirmable: false))
+        #expect(script.serverAsks(11, Self.read).requestToDevice != nil)
     }
 
     @Test("Every operation passes with its method, its options and its body")

@@ -136,7 +136,7 @@ extension DeviceSessions: LeaseHolder {
     private static func handle(_ event: MessageLayer.Event, of registration: Registration, _ work: inout Work) {
         switch event {
         case .request(let id, let request):
-            registration.relay.upstreamRequested(id, request, into: &work.registration)
+            registration.relay.upstreamRequested(id, request, now: work.now, into: &work.registration)
         case .repeated(let id): registration.relay.upstreamRepeated(id, into: &work.registration)
         case .response(let exchange, let response):
             registration.relay.upstreamAnswered(

@@ -99,6 +99,7 @@ extension DeviceSessions {
                     detail: [.init("server", .text(rule.name))]
                 )
             )
+            self.counters.registrationsRefused[cause, default: 0] += 1
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: now)
         }
         self.carryOut(consume work, for: session)

@@ -59,10 +59,10 @@ extension DeviceSessions {
         registration.session = nil
         registration.resting = session.layer.takeObservations()
         var work = self.beginWork(now: now)
-        switch cause {
-        case .suspended, .retired, .unauthorized, .shutdown:
-            registration.relay.end(cause: cause ?? .internal, wallClock: work.wallClock, into: &work.registration)
-        default: registration.relay.detach(isMoving: isMoving, into: &work.registration)
+        if let cause, cause.endsRegistration {
+            registration.relay.end(cause: cause, wallClock: work.wallClock, into: &work.registration)
+        } else {
+            registration.relay.detach(isMoving: isMoving, into: &work.registration)
         }
         self.carryOut(consume work, for: registration)
     }
@@ -173,8 +173,22 @@ extension DeviceSessions {
         case .lifeChanged:
             if let grant = registration.unusedGrant.take(), registration.relay.isRegistered { self.use(grant) }
             self.followLife(of: registration)
-        case .journal(let event): self.audits.append(event)
+        case .journal(let event): self.note(event, of: registration, now: work.now)
         case .count(let refused): self.counters.drop(refused.rawValue)
+        }
+    }
+
+    private func note(_ event: AuditEvent, of registration: Registration, now: Instant) {
+        self.audits.append(event)
+        switch event.name {
+        case .registrationOpened: self.counters.registrationsOpened += 1
+        case .registrationClosed: self.counters.registrationsClosed += 1
+        case .registrationRefused:
+            guard let cause = event.cause else { return }
+            self.counters.registrationsRefused[cause, default: 0] += 1
+            let peer = registration.session?.peer.key.address
+            self.failures.report(cause, iccid: registration.owner.iccid, peer: peer, now: now)
+        default: break
         }
     }
 
@@ -234,5 +248,16 @@ extension DeviceSessions {
     private static func fits(_ options: CoAPOptions, _ payload: [UInt8], _ session: DeviceSession) -> Bool {
         guard payload.count > 512, let dtls = session.dtls else { return true }
         return Passing.size(options: options, payload: payload) <= dtls.maximumPlaintext
+    }
+}
+
+extension FailureCause {
+    /// Whether a session that ends for this cause takes the device's registration with it. Otherwise the device may come
+    /// back and go on.
+    fileprivate var endsRegistration: Bool {
+        switch self {
+        case .suspended, .retired, .unauthorized, .shutdown: true
+        default: false
+        }
     }
 }

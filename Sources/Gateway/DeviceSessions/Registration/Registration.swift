@@ -12,6 +12,8 @@ final class Registration: Timed {
     var session: DeviceSession?
     /// How the device came last. What came over DTLS does not go on without.
     var arrival: GatewayConfiguration.Security
+    /// By which the device came over DTLS; nil where a grant gives the right.
+    var credential: OneTimeCredential?
     /// Marked as used once the server has taken the registration.
     var unusedGrant: PlainGrant?
     /// What the server observes at the device, while the device has no session.

@@ -4,7 +4,11 @@ package import Timing
 /// How a registration begins and ends, and how it outlives the sessions of its device.
 extension RegistrationRelay {
     /// When ``handleDeadline(now:wallClock:into:)`` wants to be called; nil: never.
-    package var deadline: Instant? { self.expiry.map { $0 + Self.lifetimeGrace } }
+    package var deadline: Instant? {
+        let end = self.expiry.map { $0 + Self.lifetimeGrace }
+        guard let due = self.heldUntil, !self.held.isEmpty else { return end }
+        return min(due, end ?? due)
+    }
 
     /// Nothing is left of it: its owner may forget it.
     package var isOver: Bool {
@@ -55,11 +59,12 @@ extension RegistrationRelay {
         self.releaseLease(into: &actions)
     }
 
-    /// The lifetime is over without an Update.
+    /// Held requests have waited long enough, or the lifetime is over without an Update.
     package mutating func handleDeadline(
         now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard let deadline = self.deadline, deadline <= now else { return }
+        if let due = self.heldUntil, due <= now { self.passHeld(into: &actions) }
+        guard let expiry = self.expiry, expiry + Self.lifetimeGrace <= now else { return }
         self.close(cause: .lifetimeOver, wallClock: wallClock, into: &actions)
     }
 
@@ -107,6 +112,7 @@ extension RegistrationRelay {
         self.device.removeAll { !$0.isObservation }
         for held in self.held { actions.append(.disownUpstream(held.origin.id)) }
         self.held = []
+        self.heldUntil = nil
         if !isMoving { self.endIfUnused(into: &actions) }
     }
 
@@ -167,6 +173,7 @@ extension RegistrationRelay {
         self.device = []
         self.upstream = []
         self.held = []
+        self.heldUntil = nil
         self.waiting = []
         self.superseded = nil
     }

@@ -1,9 +1,10 @@
 package import CoAP
+package import Timing
 
 /// The server's requests, and what the device says to them.
 extension RegistrationRelay {
     package mutating func upstreamRequested(
-        _ id: MessageLayer.RequestID, _ request: CoAPRequest, into actions: inout [Action]
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: Instant, into actions: inout [Action]
     ) {
         let replaced = self.superseded.take()
         guard self.isAttached else {
@@ -31,9 +32,13 @@ extension RegistrationRelay {
             wantsObservation = false
         }
         var origin = ServerRequest(id: id, wantsObservation: wantsObservation, replacing: replaced)
-        guard self.upstream.isEmpty else {
+        guard !self.awaitsAnswer || self.heldUntil.map({ $0 <= now }) ?? false else {
             // The device is awake: it waits for an answer.
             self.held.append(Held(request: passed, origin: origin))
+            if self.heldUntil == nil {
+                self.heldUntil = now + Self.patience
+                actions.append(.lifeChanged)
+            }
             return
         }
         if self.isQueueMode && request.isConfirmable {
@@ -51,8 +56,17 @@ extension RegistrationRelay {
         actions.append(.answerUpstream(id, response))
     }
 
+    /// Whether the device waits for an answer of the server. After a NON it may wait, but cannot count on one.
+    private var awaitsAnswer: Bool { self.upstream.contains { $0.request.isConfirmable && $0.request.id != nil } }
+
     mutating func continueWithHeld(into actions: inout [Action]) {
-        guard self.upstream.isEmpty, !self.held.isEmpty else { return }
+        guard !self.awaitsAnswer else { return }
+        self.heldUntil = nil
+        self.passHeld(into: &actions)
+    }
+
+    mutating func passHeld(into actions: inout [Action]) {
+        guard !self.held.isEmpty else { return }
         for held in self.held { actions.append(.requestDevice(held.request, held.origin)) }
         self.held.removeAll(keepingCapacity: true)
     }

@@ -60,6 +60,10 @@ package struct RegistrationRelay: Sendable {
         package static let waitingRegisters = 4
     }
 
+    /// How long requests of the server wait behind an answer of its own that does not come. A server that asks the device
+    /// something before it answers would otherwise wait for its own answer.
+    static let patience = Duration.seconds(10)
+
     /// The server may count from a later moment than the gateway: an Update on its way needs up to MAX_TRANSMIT_WAIT.
     static let lifetimeGrace = Duration.seconds(93)
 
@@ -93,6 +97,7 @@ package struct RegistrationRelay: Sendable {
         /// Nil when the device has lost the conversation in which it asked.
         package internal(set) var id: MessageLayer.RequestID?
         let kind: RegistrationRequest
+        let isConfirmable: Bool
         var parameters: RegistrationParameters?
     }
 
@@ -143,6 +148,8 @@ package struct RegistrationRelay: Sendable {
     var device: [AtDevice] = []
     /// Requests of the server that wait until the device has its own answer.
     var held: [Held] = []
+    /// When they go without it.
+    var heldUntil: Instant?
     /// The observation that the server's next request takes the place of.
     var superseded: MessageLayer.ExchangeID?
 
@@ -202,7 +209,7 @@ package struct RegistrationRelay: Sendable {
             actions.append(.answerDevice(id, refusal.response))
             return
         }
-        var origin = DeviceRequest(id: id, kind: kind)
+        var origin = DeviceRequest(id: id, kind: kind, isConfirmable: request.isConfirmable)
         if kind == .register || kind == .update { origin.parameters = RegistrationParameters(request) }
         self.passUpstream(passed, origin, into: &actions)
     }
