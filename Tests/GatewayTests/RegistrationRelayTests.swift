@@ -339,7 +339,9 @@ struct RegistrationServerTests {
         #expect(out.requestToDevice?.request == Self.read)
     }
 
-    @Test("A server that asks before it answers gets through after ten seconds, and at once when the device does not wait")
+    @Test(
+        "A server that asks before it answers gets through after ten seconds, and at once when the device does not wait"
+    )
     func boundedWait() throws {
         var script = try Script()
         script.register()

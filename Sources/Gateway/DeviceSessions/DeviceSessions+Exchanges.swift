@@ -18,6 +18,7 @@ extension DeviceSessions {
         )
         self.nextSession += 1
         peer.session = session
+        if let connectionID = dtls?.connectionID { self.byConnectionID[connectionID] = session }
         self.sessionCount += 1
         self.counters.sessionsOpened += 1
         var siblings = self.byICCID[record.iccid] ?? []
@@ -246,7 +247,7 @@ extension DeviceSessions {
             }
             self.storeQueue.append(StoreOrder(session: session, credentials: credentials, grants: grants))
         case .discard(let identities, let grants): self.discard(identities, grants: grants)
-        case .journal(let event): self.audits.append(event)
+        case .journal(let event): self.journal(event, of: session)
         case .warn(let cause):
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
         case .ended(let cause):
@@ -309,6 +310,7 @@ extension DeviceSessions {
         self.sessionCount -= 1
         self.counters.sessionsClosed += 1
         if session.arrival == .plain && !session.hasAnswered { self.releaseUnanswered(session) }
+        if let connectionID = session.dtls?.connectionID { self.forget(connectionID, of: session) }
         if session.peer.session === session { session.peer.session = nil }
         self.forgetIfEmpty(session.peer)
         var siblings = self.byICCID[session.record.iccid] ?? []

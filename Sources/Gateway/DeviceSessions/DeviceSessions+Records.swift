@@ -171,7 +171,8 @@ extension DeviceSessions {
 }
 
 extension IdentityResolution {
-    fileprivate var iccid: String? {
+    /// The SIM that the identity stands for.
+    var iccid: String? {
         switch self {
         case .bootstrap(let record), .registration(_, let record): record.iccid
         case .unknown: nil

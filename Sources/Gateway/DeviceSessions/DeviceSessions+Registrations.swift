@@ -179,7 +179,11 @@ extension DeviceSessions {
     }
 
     private func note(_ event: AuditEvent, of registration: Registration, now: Instant) {
-        self.audits.append(event)
+        if let session = registration.session {
+            self.journal(event, of: session)
+        } else {
+            self.audits.append(event)
+        }
         switch event.name {
         case .registrationOpened: self.counters.registrationsOpened += 1
         case .registrationClosed: self.counters.registrationsClosed += 1

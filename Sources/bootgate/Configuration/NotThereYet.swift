@@ -11,7 +11,6 @@ enum NotThereYet: CaseIterable {
     case auditKeep
     case auditKeepDevices
     case admin
-    case connectionID
     case blockSize
 
     /// A promise that safety or the device's way depends on is a mistake; one that merely adds something is a warning.
@@ -20,7 +19,7 @@ enum NotThereYet: CaseIterable {
         case .auditMode, .upstreamOverDTLS, .upstreamCredentials, .relayOverDTLS, .relayCredentials, .publication,
             .strictAudit:
             .mistake
-        case .auditKeep, .auditKeepDevices, .admin, .connectionID, .blockSize: .warning
+        case .auditKeep, .auditKeepDevices, .admin, .blockSize: .warning
         }
     }
 
@@ -36,7 +35,6 @@ enum NotThereYet: CaseIterable {
         case .auditKeep: "removal of old segments is not there yet; all segments are kept"
         case .auditKeepDevices: "it only counts in mode audit, which is not there yet"
         case .admin: "the admin interface is not there yet; nothing listens there"
-        case .connectionID: "connection IDs are not there yet; sessions run without"
         case .blockSize: "bootstraps in blocks are not there yet; larger bodies are refused there"
         }
     }
