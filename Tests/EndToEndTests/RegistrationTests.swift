@@ -103,18 +103,23 @@ struct RegistrationTests {
         }
     }
 
-    @Test("A device that lost its power and comes back from another address keeps its port at the server")
-    func restarts() async throws {
+    @Test(
+        "A device that lost its power keeps its port at the server, back at its address or at another one",
+        arguments: [true, false])
+    func restarts(sameAddress: Bool) async throws {
         try await Stage.run { stage in
             let (gateway, management) = try await stage.managed(["wait:deregistered"])
             let sim = try await stage.addSIM(to: gateway)
             let account = stage.folder.appendingPathComponent("account").path
-            let first = try stage.device(stage.credentials(sim, at: gateway) + ["--save-account", account])
+            let place = "\(stage.address):\(try stage.freePort())"
+            let first = try stage.device(
+                stage.credentials(sim, at: gateway) + ["--save-account", account, "--bind", place])
             try await first.event("registered")
             first.signal(SIGKILL)
             _ = try await first.exit(within: .seconds(10))
             let second = try stage.device([
-                "--account", account, "--endpoint", sim.iccid, "--bind", stage.otherAddress, "--once",
+                "--account", account, "--endpoint", sim.iccid, "--bind",
+                sameAddress ? place : stage.otherAddress, "--once",
             ])
             #expect(try await second.exit(within: .seconds(60)) == 0)
             try await management.program.event("done")
@@ -128,14 +133,22 @@ struct RegistrationTests {
     @Test("A device in queue mode sleeps through the server's request and gets it from the server's own repetition")
     func queueMode() async throws {
         try await Stage.run { stage in
-            let (gateway, management) = try await stage.managed(["wait:updated", "read:/3/0/0", "wait:deregistered"])
+            let (gateway, management) = try await stage.managed([
+                "wait:registered", "stop:", "read:/3/0/0", "wait:deregistered",
+            ])
             let sim = try await stage.addSIM(to: gateway)
             let device = try stage.device(
-                stage.credentials(sim, at: gateway) + ["--once", "--register-query", "Q"])
-            #expect(try await device.exit(within: .seconds(60)) == 0)
-            try await management.program.event("done")
+                stage.credentials(sim, at: gateway) + ["--once", "--stay", "8", "--register-query", "Q"])
+            try await device.event("registered")
+            // It sleeps until the server has repeated its request at least once.
+            device.signal(SIGSTOP)
+            management.program.signal(SIGUSR1)
+            try await management.program.event("repeating")
+            device.signal(SIGCONT)
+            let answered = try await management.program.event("answered")
+            #expect(answered.text("code") == "2.05")
             #expect(try await management.program.event("registered").list("queries").contains("Q"))
-            #expect(try await management.program.event("answered").text("code") == "2.05")
+            #expect(try await device.exit(within: .seconds(60)) == 0)
         }
     }
 

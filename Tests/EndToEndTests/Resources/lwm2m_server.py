@@ -13,11 +13,13 @@ object a line. Operations:
   elective:PATH             a GET with one that it must pass
   wait:EVENT                until a device has registered, updated, sent or deregistered
   non:PATH                  a GET that is not confirmable
+  stop:                     until SIGUSR1; from then on every repetition of a request is told
 """
 
 import asyncio
 import hashlib
 import json
+import signal
 import sys
 
 import aiocoap
@@ -236,6 +238,22 @@ class Server:
             )
             if seen == count:
                 return
+
+    async def stop(self, operation, _):
+        gone = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, gone.set)
+        await gone.wait()
+        for manager in self.context.request_interfaces:
+            messages = getattr(manager, "token_interface", None)
+            if messages is None:
+                continue
+            original = messages._retransmit
+
+            def repeat(message, timeout, count, original=original):
+                report("repeating", count=count)
+                original(message, timeout, count)
+
+            messages._retransmit = repeat
 
     async def wait(self, operation, event):
         async with self.news:
