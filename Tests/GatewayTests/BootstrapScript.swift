@@ -126,8 +126,13 @@ struct BootstrapScript {
     }
 
     @discardableResult
-    mutating func stored(_ isDurable: Bool = true) -> [BootstrapSession.Action] {
-        self.play { session, _, out in session.credentialsStored(isDurable, wallClock: 0, into: &out) }
+    mutating func stored(_ failure: FailureCause? = nil) -> [BootstrapSession.Action] {
+        self.play { session, _, out in session.credentialsStored(failure, wallClock: 0, into: &out) }
+    }
+
+    @discardableResult
+    mutating func published(_ failure: FailureCause? = nil) -> [BootstrapSession.Action] {
+        self.play { session, _, out in session.credentialsPublished(failure, wallClock: 0, into: &out) }
     }
 
     /// From the device's request to the 2.04 that it gets.

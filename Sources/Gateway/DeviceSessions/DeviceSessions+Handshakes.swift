@@ -168,7 +168,10 @@ extension DeviceSessions {
             }
             let now = self.environment.now()
             for (identity, resolution) in zip(batch, resolutions) {
-                if generation == self.recordGeneration { self.identities.insert(resolution, for: identity) }
+                // A one-time credential ends by time, by a newer one and by revocation: the store is asked each time.
+                if generation == self.recordGeneration, !resolution.isOneTime {
+                    self.identities.insert(resolution, for: identity)
+                }
                 for key in self.identityWaiters.removeValue(forKey: identity) ?? [] {
                     guard let peer = self.peers[key], let handshake = peer.handshake,
                         handshake.resolution == nil, handshake.dtls.identity == identity
@@ -210,6 +213,7 @@ extension DeviceSessions {
                 self.forgetIfEmpty(peer)
                 return
             }
+            if credential.state == .pending { self.endPredecessors(of: credential, now: now) }
             session = self.open(peer, .dtls, handshake.dtls, record, options: .proxy, now: now)
             session.registration = RegistrationRelay(
                 record: record, credential: credential, relay: relay, peer: peer.key.address.description,
@@ -232,6 +236,8 @@ extension DeviceSessions {
 }
 
 extension IdentityResolution {
+    fileprivate var isOneTime: Bool { if case .registration = self { true } else { false } }
+
     /// The key to shake hands with; nil where the handshake goes on with a random one and fails in silence.
     fileprivate var handshakeKey: Secret? {
         switch self {

@@ -9,29 +9,103 @@ extension DeviceSessions {
     func storeCredentials() {
         let orders = self.storeQueue
         self.storeQueue.removeAll(keepingCapacity: true)
+        let generation = self.recordGeneration
         Task {
-            var isDurable = true
+            var failure: FailureCause?
             do {
                 try await self.environment.credentials.store(
                     orders.flatMap(\.credentials), grants: orders.flatMap(\.grants)
                 )
             } catch {
-                isDurable = false
+                failure = .storeUnavailable
                 self.failures.report(.storeUnavailable, iccid: nil, peer: nil, now: self.environment.now())
             }
-            let now = self.environment.now()
             for order in orders {
                 for credential in order.credentials {
-                    if let resolution = self.fresh.removeValue(forKey: credential.identity), isDurable {
+                    if let resolution = self.fresh.removeValue(forKey: credential.identity), failure == nil,
+                        generation == self.recordGeneration
+                    {
                         self.identities.insert(resolution, for: credential.identity)
                     }
                 }
-                guard !order.session.isClosed else { continue }
-                self.withExchanges(of: order.session, now: now) { _, actions in
-                    order.session.bootstrap?.credentialsStored(
-                        isDurable, wallClock: self.environment.wallClock(), into: &actions
+                let published = failure == nil ? self.published(order.credentials, .many) : []
+                // A revocation that came while they were on their way could not be seen at the sessions then.
+                if generation != self.recordGeneration { await self.judgeAnew(order.session.record.iccid) }
+                if published.isEmpty { self.conclude(order, failure) } else { self.publish(published, of: order) }
+            }
+            self.endTurn()
+        }
+    }
+
+    private func conclude(_ order: StoreOrder, _ failure: FailureCause?) {
+        // The device may have asked again meanwhile: then its new bootstrap waits for orders of its own.
+        guard !order.session.isClosed, order.session.bootstrap?.number == order.bootstrap else { return }
+        self.withExchanges(of: order.session, now: self.environment.now()) { _, actions in
+            order.session.bootstrap?.credentialsStored(
+                failure, wallClock: self.environment.wallClock(), into: &actions
+            )
+        }
+    }
+
+    // MARK: - Publication
+
+    /// Those whose server terminates DTLS itself and holds so many keys of an endpoint.
+    private func published(
+        _ credentials: [OneTimeCredential], _ keys: GatewayConfiguration.KeysPerEndpoint
+    ) -> [OneTimeCredential] {
+        credentials.filter { credential in
+            self.configuration.servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
+        }
+    }
+
+    /// Stored credentials for servers that may know them as soon as they are minted.
+    private func publish(_ credentials: [OneTimeCredential], of order: StoreOrder) {
+        Task {
+            let failure = await self.environment.publications.publish(credentials, keys: .many)
+            if order.session.isClosed || order.session.bootstrap?.number != order.bootstrap {
+                // Given up and discarded meanwhile, perhaps before the server knew of it.
+                await self.environment.publications?.review(credentials)
+            } else {
+                self.conclude(order, failure)
+            }
+            self.endTurn()
+        }
+    }
+
+    /// Credentials that take the place of others at their servers, just before Finish.
+    func publish(_ credentials: [OneTimeCredential], for session: DeviceSession) {
+        let number = session.bootstrap?.number
+        Task {
+            let failure = await self.environment.publications.publish(credentials, keys: .one)
+            if session.isClosed || session.bootstrap?.number != number {
+                await self.environment.publications?.review(credentials)
+            } else {
+                self.withExchanges(of: session, now: self.environment.now()) { _, actions in
+                    session.bootstrap?.credentialsPublished(
+                        failure, wallClock: self.environment.wallClock(), into: &actions
                     )
                 }
+            }
+            self.endTurn()
+        }
+    }
+
+    func restore(_ credentials: [OneTimeCredential]) {
+        guard let publications = self.environment.publications else { return }
+        Task { await publications.review(credentials) }
+    }
+
+    /// The device has finished with credentials whose use nobody will tell of.
+    func commit(_ credentials: [OneTimeCredential], _ keys: GatewayConfiguration.KeysPerEndpoint) {
+        guard let publications = self.environment.publications else { return }
+        for credential in credentials { self.identities.remove(credential.identity) }
+        Task {
+            do {
+                self.note(try await publications.commit(credentials, keys: keys), reason: "finished")
+            } catch {
+                self.failures.report(
+                    .storeUnavailable, iccid: credentials.first?.iccid, peer: nil, now: self.environment.now()
+                )
             }
             self.endTurn()
         }
@@ -61,19 +135,30 @@ extension DeviceSessions {
                 )
                 return
             }
-            for other in changed {
-                self.identities.remove(other.identity)
-                var event = AuditEvent(
-                    other.state == .active ? .credentialActive : .credentialReplaced,
-                    time: self.environment.wallClock(), iccid: other.iccid, endpoint: other.endpoint
-                )
-                event.detail = [
-                    .init("server", .text(other.server)), .init("ssid", .integer(Int64(other.shortServerID))),
-                    .init("identity", .text(other.identity.description)),
-                ]
-                self.audits.append(event)
+            if changed.isEmpty {
+                // Not pending any more: it ended while the handshake ran. Its session is judged by what the store says.
+                await self.judgeAnew(credential.iccid)
             }
+            self.note(changed, reason: "handshake")
             self.endTurn()
+        }
+    }
+
+    /// Records which credentials are in use from now on and which are not, and forgets what is remembered of them.
+    private func note(_ changed: [OneTimeCredential], reason: String) {
+        for other in changed {
+            self.identities.remove(other.identity)
+            var event = AuditEvent(
+                other.state == .active ? .credentialActive : .credentialReplaced,
+                time: self.environment.wallClock(), cause: other.state == .active ? nil : .superseded,
+                iccid: other.iccid, endpoint: other.endpoint
+            )
+            event.detail = [
+                .init("server", .text(other.server)), .init("ssid", .integer(Int64(other.shortServerID))),
+                .init("identity", .text(other.identity.description)),
+                .init("key", .text(KeyFingerprint.text(of: other.key))), .init("reason", .text(reason)),
+            ]
+            self.audits.append(event)
         }
     }
 
@@ -98,10 +183,17 @@ extension DeviceSessions {
 
     /// Closes what a SIM may no longer have; sessions of a SIM that is still active go on with its new record.
     private func judgeAnew(_ iccid: String) async {
-        guard self.byICCID[iccid] != nil else { return }
+        guard let present = self.byICCID[iccid] else { return }
+        // What is on its way to disk is nobody's yet; it is looked at when it has arrived.
+        let identities = present.flatMap(\.oneTimeIdentities).filter { self.fresh[$0] == nil }
         let record: SIMRecord?
+        var standing: [PSKIdentity: IdentityResolution] = [:]
         do {
             record = try await self.environment.records.record(iccid: iccid)
+            if !identities.isEmpty {
+                let resolutions = try await self.environment.records.resolve(identities: identities)
+                standing = Dictionary(zip(identities, resolutions)) { first, _ in first }
+            }
         } catch {
             self.failures.report(.storeUnavailable, iccid: iccid, peer: nil, now: self.environment.now())
             return
@@ -111,14 +203,34 @@ extension DeviceSessions {
             if let record, let cause = Self.obstacle(to: session, under: record) {
                 self.end(session, cause: cause, now: now)
             } else if let record {
+                if session.oneTimeIdentities.contains(where: { standing[$0] == .unknown }) {
+                    self.end(session, cause: .revoked, now: now)
+                    continue
+                }
+                if let identity = session.registration?.credential.identity,
+                    case .registration(let credential, _)? = standing[identity]
+                {
+                    session.registration?.update(credential)
+                }
                 session.record = record
                 session.bootstrap?.update(record)
                 session.registration?.update(record)
             } else {
-                self.end(session, cause: .retired, now: now)
+                self.end(session, cause: .removed, now: now)
             }
         }
         self.endTurn()
+    }
+
+    /// The device has proved a newer key: sessions under those before it end. Their socket waits for its next Register, so
+    /// that the server sees the same address.
+    func endPredecessors(of credential: OneTimeCredential, now: ContinuousClock.Instant) {
+        for session in self.byICCID[credential.iccid] ?? [] {
+            guard let old = session.registration?.credential, old.server == credential.server,
+                old.shortServerID == credential.shortServerID, old.mintedAt < credential.mintedAt
+            else { continue }
+            self.end(session, cause: .superseded, isReplaced: true, now: now)
+        }
     }
 
     /// Why a live session may not go on under the record as it is now.
@@ -154,11 +266,30 @@ extension DeviceSessions {
     }
 }
 
+extension DeviceSession {
+    /// The one-time identities on which the session stands: the one that it came with, or those that its bootstrap hands
+    /// out.
+    fileprivate var oneTimeIdentities: [PSKIdentity] {
+        if let registration = self.registration { return [registration.credential.identity] }
+        return self.bootstrap?.mintedIdentities ?? []
+    }
+}
+
 extension IdentityResolution {
     fileprivate var iccid: String? {
         switch self {
         case .bootstrap(let record), .registration(_, let record): record.iccid
         case .unknown: nil
         }
+    }
+}
+
+extension PublicationDesk? {
+    /// Fails closed where nobody is there to publish.
+    fileprivate func publish(
+        _ credentials: [OneTimeCredential], keys: GatewayConfiguration.KeysPerEndpoint
+    ) async -> FailureCause? {
+        guard let self else { return .publicationRefused }
+        return await self.publish(credentials, keys: keys)
     }
 }

@@ -16,6 +16,8 @@ package actor DeviceSessions: LoopActor {
         package var configuration: GatewayConfiguration
         package var records: any RecordStore
         package var credentials: any CredentialStore
+        /// Nil when no server is told keys.
+        package var publications: PublicationDesk?
         package var audit: any AuditSink
         package var logger: Logger
         /// Monotonic time.
@@ -27,12 +29,13 @@ package actor DeviceSessions: LoopActor {
 
         package init(
             configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
-            audit: any AuditSink, logger: Logger, now: @escaping @Sendable () -> ContinuousClock.Instant,
+            publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger, now: @escaping @Sendable () -> ContinuousClock.Instant,
             wallClock: @escaping @Sendable () -> Int64, seed: UInt64
         ) {
             self.configuration = configuration
             self.records = records
             self.credentials = credentials
+            self.publications = publications
             self.audit = audit
             self.logger = logger
             self.now = now
@@ -109,6 +112,8 @@ package actor DeviceSessions: LoopActor {
     /// Credentials and grants of one bootstrap that go to disk with those of others.
     struct StoreOrder {
         let session: DeviceSession
+        /// Of the session's bootstraps; see ``BootstrapSession/number``.
+        let bootstrap: Int?
         let credentials: [OneTimeCredential]
         let grants: [PlainGrant]
     }

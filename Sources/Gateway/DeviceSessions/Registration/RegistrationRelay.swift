@@ -27,7 +27,7 @@ package struct RegistrationRelay: Sendable {
     private static let maximumWaiting = 16
 
     private var record: SIMRecord
-    let credential: OneTimeCredential
+    private(set) var credential: OneTimeCredential
     let relay: GatewayConfiguration.Upstream
     let peer: String
     let session: UInt64
@@ -65,6 +65,9 @@ package struct RegistrationRelay: Sendable {
 
     /// The record has changed; what comes from now on is judged by the new one.
     package mutating func update(_ record: SIMRecord) { self.record = record }
+
+    /// The credential has another state than it was thought to have.
+    mutating func update(_ credential: OneTimeCredential) { self.credential = credential }
 
     // MARK: - The device's requests
 
