@@ -120,6 +120,16 @@ let package = Package(
             dependencies: ["Records", "Gateway", "Secrets", .product(name: "GRDB", package: "GRDB.swift")]
         ),
         .testTarget(
+            name: "PublishingTests",
+            dependencies: [
+                "Publishing", "Gateway", "Secrets",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ]
+        ),
+        .testTarget(
             name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP"]
         ),
         // Starts the built programs; nothing of them is linked, because two variants of libcoap cannot share a process.

@@ -10,7 +10,10 @@ package import Secrets
 ///
 /// To be closed with ``close()``.
 package final class HTTPPublisher: CredentialPublisher {
-    private let group: MultiThreadedEventLoopGroup
+    /// One thread for all of the process, as long as it runs: a request that comes late finds a client that is closed, not
+    /// a loop that is gone.
+    private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
     private let places: [String: Place]
 
     private struct Place: Sendable {
@@ -21,14 +24,12 @@ package final class HTTPPublisher: CredentialPublisher {
     /// `targets` by the name of the server in the configuration. Reads certificates and keys; throws when one of them
     /// cannot be used.
     package init(_ targets: [String: PublicationTarget]) throws(PublicationSetupError) {
-        // Before anything is opened that would have to be closed.
+        // All of them first: nothing is opened that would have to be closed again.
         var configurations: [String: HTTPClient.Configuration] = [:]
         for (name, target) in targets { configurations[name] = try Self.configuration(of: target, server: name) }
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        self.group = group
         self.places = targets.reduce(into: [:]) { places, entry in
             guard let configuration = configurations[entry.key] else { return }
-            let client = HTTPClient(eventLoopGroupProvider: .shared(group), configuration: configuration)
+            let client = HTTPClient(eventLoopGroupProvider: .shared(Self.group), configuration: configuration)
             places[entry.key] = Place(target: entry.value, client: client)
         }
     }
@@ -36,7 +37,6 @@ package final class HTTPPublisher: CredentialPublisher {
     /// Ends what is under way.
     package func close() async {
         for place in self.places.values { try? await place.client.shutdown() }
-        try? await self.group.shutdownGracefully()
     }
 
     package func publish(_ credential: OneTimeCredential) async throws(PublicationFailure) {

@@ -112,7 +112,9 @@ extension SecretSource {
 
 /// Files that hold one secret as text.
 private enum SecretFile {
-    static func read(path: String, purpose: String, limit: Int = 4096) throws(RecordsError) -> (text: String, warning: String?)? {
+    static func read(path: String, purpose: String, limit: Int = 4096) throws(RecordsError) -> (
+        text: String, warning: String?
+    )? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }

@@ -53,13 +53,19 @@ struct BootstrapScript {
 
     init(
         record: SIMRecord? = nil, arrival: GatewayConfiguration.Security = .dtls,
-        upstreams: [GatewayConfiguration.Upstream] = [Self.upstream]
+        upstreams: [GatewayConfiguration.Upstream] = [Self.upstream],
+        publishedKeys: GatewayConfiguration.KeysPerEndpoint? = nil
     ) throws {
+        var configuration = Self.configuration(upstreams: upstreams)
+        if publishedKeys != nil {
+            configuration.servers[0].relay = nil
+            configuration.servers[0].publishedKeys = publishedKeys
+        }
         self.session = BootstrapSession(
             subject: .init(
                 record: try record ?? Self.record(), arrival: arrival, peer: "198.51.100.7:40000", session: 1
             ),
-            configuration: Shared(Self.configuration(upstreams: upstreams))
+            configuration: Shared(configuration)
         )
     }
 

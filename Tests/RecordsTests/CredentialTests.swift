@@ -80,7 +80,9 @@ struct CredentialSetTests {
             self.apply(changes, to: &set)
             if isMint {
                 set.members.append(
-                    .init(id: next, shortServerID: 1111, life: .init(written: .pending, mintedAt: now, provenAt: nil, succeededAt: nil))
+                    .init(
+                        id: next, shortServerID: 1111,
+                        life: .init(written: .pending, mintedAt: now, provenAt: nil, succeededAt: nil))
                 )
                 next += 1
             }

@@ -45,7 +45,7 @@ package struct PublicationDuty: Sendable, Equatable {
 
     package var step: Step {
         if let identity = self.identity {
-            // Published before its bootstrap finished, or that bootstrap failed: nobody is given it a second time.
+            // Its bootstrap has published it, or has failed: there is no reason to do so a second time.
             return self.wanted == nil ? .withdraw(identity) : .nothing
         }
         guard let wanted = self.wanted else { return .withdraw(self.held) }
@@ -60,7 +60,7 @@ package struct PublicationDuty: Sendable, Equatable {
 
     /// How long to wait after so many attempts in vain: a second, doubled each time, a quarter of an hour at most.
     package static func pause(afterAttempts attempts: Int) -> Duration {
-        .seconds(min(900, 1 << min(max(attempts - 1, 0), 10)))
+        .seconds(min(900, 1 << (min(max(attempts, 1), 11) - 1)))
     }
 }
 

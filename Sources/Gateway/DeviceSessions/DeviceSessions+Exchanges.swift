@@ -206,7 +206,8 @@ extension DeviceSessions {
             for credential in credentials {
                 self.fresh[credential.identity] = .registration(credential, session.record)
             }
-            self.storeQueue.append(StoreOrder(
+            self.storeQueue.append(
+                StoreOrder(
                     session: session, bootstrap: session.bootstrap?.number, credentials: credentials, grants: grants
                 ))
         case .discard(let identities, let grants): self.discard(identities, grants: grants)

@@ -29,7 +29,8 @@ package actor DeviceSessions: LoopActor {
 
         package init(
             configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
-            publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger, now: @escaping @Sendable () -> ContinuousClock.Instant,
+            publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger,
+            now: @escaping @Sendable () -> ContinuousClock.Instant,
             wallClock: @escaping @Sendable () -> Int64, seed: UInt64
         ) {
             self.configuration = configuration

@@ -57,7 +57,8 @@ extension ConfigurationReader {
         guard let text = node.text(expected) else { return nil }
         guard let url = URLComponents(string: text), let scheme = url.scheme?.lowercased(),
             ["http", "https"].contains(scheme), let host = url.host, !host.isEmpty, url.user == nil,
-            url.password == nil, url.query == nil, url.fragment == nil, url.port.map({ (1...65535).contains($0) }) ?? true
+            url.password == nil, url.query == nil, url.fragment == nil,
+            url.port.map({ (1...65535).contains($0) }) ?? true
         else {
             node.mistake("\(node.path) is no address to publish to; expected \(expected)")
             return nil

@@ -53,6 +53,8 @@ extension Stage {
         /// Repeats an unanswered upstream message after this time, so often.
         var upstreamPatience = "{ ack-timeout: 200ms, max-retransmit: 2 }"
         var devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2 }"
+        /// `publish` of a server that terminates DTLS itself, in the place of `relay`.
+        var publish: String?
         /// Further lines of the file.
         var more = ""
     }
@@ -74,7 +76,7 @@ extension Stage {
               meters:
                 match: { uri: "\(settings.server)", ssid: 1111 }
                 device: { secure: "coaps://\(gateway)", plain: "\(settings.server)" }
-                relay: { to: "\(settings.server)" }
+                \(settings.publish.map { "publish: \($0)" } ?? "relay: { to: \"\(settings.server)\" }")
             coap:
               upstream: \(settings.upstreamPatience)
               device: \(settings.devicePatience)
