@@ -74,18 +74,20 @@ struct PublicationTests {
         }
     }
 
-    @Test("A Finish that fails puts the previous key back", arguments: [["--refuse-finish"], ["--vanish-after", "5"]])
+    @Test("A Finish that fails puts the previous key back", arguments: [["--refuse-finish"], ["--vanish-after", "4"]])
     func finishFails(device: [String]) async throws {
         try await Stage.run { stage in
             let server = try await stage.secureServer()
             let (gateway, _) = try await stage.publishing("{ leshan: \"\(server.uri)\" }")
             let sim = try await stage.addSIM(to: gateway)
             let (_, first) = try await stage.bootstrap(sim, at: gateway)
-            _ = try await stage.bootstrap(sim, at: gateway, device)
+            let failing = try stage.device(
+                stage.credentials(sim, at: gateway) + ["--bootstrap-only", "--patience", "3"] + device)
             let history = try await server.history(of: sim.iccid, count: 3)
             #expect(history.first == first && history.last == first)
             #expect(history[1] != first)
             try await gateway.record("bootstrap.failed", of: sim)
+            failing.signal(SIGKILL)
         }
     }
 
@@ -98,7 +100,7 @@ struct PublicationTests {
             let (_, first) = try await stage.bootstrap(sim, at: gateway)
             // It takes every write, and does not answer Finish.
             let device = try stage.device(
-                stage.credentials(sim, at: gateway) + ["--bootstrap-only", "--vanish-after", "5"])
+                stage.credentials(sim, at: gateway) + ["--bootstrap-only", "--vanish-after", "4"])
             #expect(try await server.history(of: sim.iccid, count: 2)[1] != first)
             gateway.program.signal(SIGKILL)
             _ = try await gateway.program.exit(within: .seconds(10))

@@ -8,24 +8,21 @@ struct SecureServer: Sendable {
 
     var uri: String { "http://\(self.address):\(self.port)" }
 
-    /// Waits until it has been asked so often, and returns the keys that it was given, in order; "-" for a withdrawal.
+    /// The first so many things that it did for an endpoint, as they come: the keys that it was given, by fingerprint, and
+    /// "-" for a withdrawal.
     func history(of endpoint: String, count: Int) async throws -> [String] {
-        let last = await self.program.output.first(within: .seconds(30)) { line in
-            guard let event = Event(line), event.text("endpoint") == endpoint else { return false }
-            return event.integer("step") == count
-        }
-        guard last != nil else { throw Unexpected("the secure server was asked fewer than \(count) times") }
-        return Self.history(of: endpoint, self.program.output.all)
-    }
-
-    private static func history(of endpoint: String, _ lines: [String]) -> [String] {
-        lines.compactMap(Event.init).filter { $0.text("endpoint") == endpoint }.compactMap { event in
-            switch event.name {
-            case "put": event.text("key")
-            case "delete": "-"
-            default: nil
+        var history: [String] = []
+        for step in 1...count {
+            let line = await self.program.output.first(within: .seconds(30)) { line in
+                guard let event = Event(line), event.text("endpoint") == endpoint else { return false }
+                return event.integer("step") == step
             }
+            guard let event = line.flatMap(Event.init) else {
+                throw Unexpected("the secure server was asked fewer than \(count) times")
+            }
+            history.append(event.name == "put" ? event.text("key") ?? "" : "-")
         }
+        return history
     }
 }
 
