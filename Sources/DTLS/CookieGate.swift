@@ -1,5 +1,6 @@
 internal import CWolfSSL
 internal import Secrets
+package import Timing
 
 /// The stateless cookie: what stands between a ClientHello and the first byte of memory for its sender (RFC 6347,
 /// section 4.2.1).
@@ -27,11 +28,11 @@ package struct CookieGate: Sendable {
     private let lifetime: Duration
     private var current: Secret
     private var previous: Secret?
-    private var currentSince: ContinuousClock.Instant
+    private var currentSince: Instant
 
     /// - Parameters:
     ///   - lifetime: How long new cookies are made with one key; their key is good for as long again.
-    package init(now: ContinuousClock.Instant, lifetime: Duration = .seconds(60)) {
+    package init(now: Instant, lifetime: Duration = .seconds(60)) {
         self.lifetime = lifetime
         self.current = .random(count: 32)
         self.currentSince = now
@@ -45,7 +46,7 @@ package struct CookieGate: Sendable {
     package mutating func examine(
         _ datagram: UnsafeRawBufferPointer,
         from peer: DTLSPeer,
-        now: ContinuousClock.Instant,
+        now: Instant,
         reply: inout [UInt8]
     ) -> Verdict {
         let hello: ClientHello
@@ -81,7 +82,7 @@ package struct CookieGate: Sendable {
         return nil
     }
 
-    private mutating func replaceKey(now: ContinuousClock.Instant) {
+    private mutating func replaceKey(now: Instant) {
         let age = self.currentSince.duration(to: now)
         guard age >= self.lifetime else { return }
         self.previous = age < self.lifetime * 2 ? self.current : nil

@@ -1,4 +1,5 @@
 package import Secrets
+internal import Timing
 
 /// Why a call was refused.
 package enum DTLSError: Error, Equatable, Sendable {

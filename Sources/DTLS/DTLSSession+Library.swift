@@ -1,5 +1,6 @@
 internal import CWolfSSL
 internal import Secrets
+internal import Timing
 
 // The one place where records enter the library, and where what it answers becomes a change of phase.
 extension DTLSSession {
@@ -17,18 +18,18 @@ extension DTLSSession {
     }
 
     /// Gives one record of the handshake to the library.
-    func feed(_ record: UnsafeRawBufferPointer, now: ContinuousClock.Instant) {
+    func feed(_ record: UnsafeRawBufferPointer, now: Instant) {
         self.input = record
         self.advance(now: now)
         self.input = nil
     }
 
-    func feed(_ record: [UInt8], now: ContinuousClock.Instant) {
+    func feed(_ record: [UInt8], now: Instant) {
         record.withUnsafeBytes { self.feed($0, now: now) }
     }
 
     /// Lets the library go on with the handshake, as far as its input reaches.
-    func advance(now: ContinuousClock.Instant) {
+    func advance(now: Instant) {
         guard let library = self.library, let handshake = self.handshake else { return }
         handshake.hasSent = false
         let result = self.context.role == .server ? wolfSSL_accept(library) : wolfSSL_connect(library)
@@ -78,7 +79,7 @@ extension DTLSSession {
         if let library = self.library { _ = wolfSSL_FreeHandshakeResources(library) }
     }
 
-    func becomeEstablished(now: ContinuousClock.Instant) {
+    func becomeEstablished(now: Instant) {
         guard let library = self.library, self.handshake != nil else { return }
         self.leavePhase()
         self.phase = .established

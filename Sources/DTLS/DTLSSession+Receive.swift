@@ -1,5 +1,6 @@
 internal import CWolfSSL
 package import Secrets
+package import Timing
 
 // What may pass from the network into the library, by role and phase. The library believes clear records: one forged
 // alert, key exchange or version can end its object. So only what belongs at this point of the handshake goes in.
@@ -21,7 +22,7 @@ extension DTLSSession {
 
     // MARK: Handshake of a server
 
-    func receiveAsHandshakingServer(_ record: Record, now: ContinuousClock.Instant) {
+    func receiveAsHandshakingServer(_ record: Record, now: Instant) {
         guard let handshake = self.handshake else { return }
         switch (record.type, record.epoch) {
         case (ContentType.handshake, 0):
@@ -38,7 +39,7 @@ extension DTLSSession {
         }
     }
 
-    private func receiveClear(_ fragment: HandshakeFragment, _ handshake: Handshake, now: ContinuousClock.Instant) {
+    private func receiveClear(_ fragment: HandshakeFragment, _ handshake: Handshake, now: Instant) {
         switch fragment.type {
         case HandshakeType.clientHello:
             // The client has not got our flight, or not all of it.
@@ -73,14 +74,18 @@ extension DTLSSession {
     /// - Parameters:
     ///   - key: Nil when the identity is unknown. The handshake goes on with a random key then, and fails in the same
     ///     silence as with a wrong one. If the store does not answer, do not call this at all: the handshake expires.
-    package func provide(key: Secret?, now: ContinuousClock.Instant) -> DTLSOutcome {
+    package func provide(key: Secret?, now: Instant) -> DTLSOutcome {
         self.outcome = .nothing
         self.resume(with: key, now: now)
         self.endOverlongHandshake()
         return self.outcome
     }
 
-    private func resume(with key: Secret?, now: ContinuousClock.Instant) {
+    /// Whether the client, asked to prove the key that was provided, has sent something that does not prove it. Nothing
+    /// is decided by that: the datagram may have been forged, and the client's own proof may still come.
+    package var hasFailedProof: Bool { self.handshake?.hasFedFinished ?? false }
+
+    private func resume(with key: Secret?, now: Instant) {
         guard let handshake = self.handshake, case .lookingUp(let exchange) = handshake.keyStage else { return }
         if let key, (1...64).contains(key.count) {
             handshake.key = key
@@ -95,7 +100,7 @@ extension DTLSSession {
     }
 
     /// ChangeCipherSpec, then Finished: whatever order they came in.
-    private func feedProof(_ handshake: Handshake, now: ContinuousClock.Instant) {
+    private func feedProof(_ handshake: Handshake, now: Instant) {
         guard handshake.hasChangeCipherSpec else { return }
         if !handshake.hasFedChangeCipherSpec {
             handshake.hasFedChangeCipherSpec = true
@@ -109,7 +114,7 @@ extension DTLSSession {
 
     // MARK: Handshake of a client
 
-    func receiveAsHandshakingClient(_ record: Record, now: ContinuousClock.Instant) {
+    func receiveAsHandshakingClient(_ record: Record, now: Instant) {
         guard let handshake = self.handshake else { return }
         switch (record.type, record.epoch) {
         case (ContentType.handshake, 0): if Self.isOfServer(record) { self.feed(record.bytes, now: now) }
@@ -145,7 +150,7 @@ extension DTLSSession {
 
     // MARK: Established
 
-    func receiveEstablished(_ record: Record, now: ContinuousClock.Instant) {
+    func receiveEstablished(_ record: Record, now: Instant) {
         let isOfHandshake =
             record.type == ContentType.handshake || (record.type == ContentType.changeCipherSpec && record.epoch == 0)
         if isOfHandshake, self.lastFlight?.mayRepeat(now: now) ?? false {

@@ -1,5 +1,6 @@
 internal import CWolfSSL
 package import Secrets
+package import Timing
 
 /// One DTLS 1.2 association with one peer, without any input or output of its own: datagrams and the time come in,
 /// datagrams and plaintext go out.
@@ -57,7 +58,7 @@ package final class DTLSSession {
         from peer: DTLSPeer,
         cookies: CookieGate,
         context: DTLSContext,
-        now: ContinuousClock.Instant
+        now: Instant
     ) throws(DTLSError) {
         guard context.handshakes < context.configuration.maximumHandshakes else { throw .tooManyHandshakes }
         guard
@@ -99,7 +100,7 @@ package final class DTLSSession {
         connectingAs identity: PSKIdentity,
         key: Secret,
         context: DTLSContext,
-        now: ContinuousClock.Instant
+        now: Instant
     ) throws(DTLSError) {
         guard context.handshakes < context.configuration.maximumHandshakes else { throw .tooManyHandshakes }
         guard (1...64).contains(key.count) else { throw .keyLength(key.count) }
@@ -127,7 +128,7 @@ package final class DTLSSession {
     }
 
     /// When ``handleDeadline(now:)`` wants to be called; nil: not by itself. Look again after every call.
-    package var deadline: ContinuousClock.Instant? {
+    package var deadline: Instant? {
         if let handshake = self.handshake {
             return handshake.timer.deadline.map { min($0, handshake.expiry) } ?? handshake.expiry
         }
@@ -138,7 +139,7 @@ package final class DTLSSession {
     /// is dropped, and the session lives on.
     ///
     /// A ClientHello that is not this session's own (``isOwnHello(_:)``) belongs to the gate, not here.
-    package func receive(_ datagram: UnsafeRawBufferPointer, now: ContinuousClock.Instant) -> DTLSOutcome {
+    package func receive(_ datagram: UnsafeRawBufferPointer, now: Instant) -> DTLSOutcome {
         self.outcome = .nothing
         self.countHandshakeDatagram()
         for record in DatagramRecords(datagram) {
@@ -168,7 +169,7 @@ package final class DTLSSession {
     }
 
     /// Does what is due: repeats a flight, gives a handshake up, or gives memory back. Too early a call does nothing.
-    package func handleDeadline(now: ContinuousClock.Instant) -> DTLSOutcome {
+    package func handleDeadline(now: Instant) -> DTLSOutcome {
         self.outcome = .nothing
         if let handshake = self.handshake {
             if now >= handshake.expiry {

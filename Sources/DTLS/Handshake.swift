@@ -1,4 +1,5 @@
 internal import Secrets
+internal import Timing
 
 /// What a session needs to know while its handshake is under way, and nothing of it afterwards.
 final class Handshake {
@@ -12,7 +13,7 @@ final class Handshake {
         case provided
     }
 
-    let expiry: ContinuousClock.Instant
+    let expiry: Instant
     var timer: RetransmissionTimer
     /// Received and sent ones.
     var datagrams = 0
@@ -40,7 +41,7 @@ final class Handshake {
     /// Known before the end: why the handshake cannot succeed.
     var fault: DTLSCloseReason?
 
-    init(configuration: DTLSConfiguration, now: ContinuousClock.Instant) {
+    init(configuration: DTLSConfiguration, now: Instant) {
         self.expiry = now + configuration.handshakeTimeout
         self.timer = RetransmissionTimer(initial: configuration.initialRetransmission, now: now)
         self.held = HeldRecords(limit: configuration.heldRecords, byteLimit: configuration.heldBytes)
@@ -88,19 +89,19 @@ struct LastFlight {
     /// A client that repeats its flight more often than this has another problem.
     private static let maximumRepeats = 10
 
-    let expiry: ContinuousClock.Instant
+    let expiry: Instant
     private let spacing: Duration
-    private var lastSent: ContinuousClock.Instant
+    private var lastSent: Instant
     private var repeats = 0
 
-    init(configuration: DTLSConfiguration, now: ContinuousClock.Instant) {
+    init(configuration: DTLSConfiguration, now: Instant) {
         self.expiry = now + configuration.lastFlightLifetime
         self.spacing = configuration.initialRetransmission / 2
         self.lastSent = now
     }
 
     /// Whether the flight may go out again now; counts it if so.
-    mutating func mayRepeat(now: ContinuousClock.Instant) -> Bool {
+    mutating func mayRepeat(now: Instant) -> Bool {
         guard self.repeats < Self.maximumRepeats, self.lastSent.duration(to: now) >= self.spacing else { return false }
         self.lastSent = now
         self.repeats += 1

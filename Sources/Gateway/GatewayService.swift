@@ -2,6 +2,7 @@ internal import CoAP
 internal import DTLS
 package import Logging
 package import NIOCore
+internal import Timing
 
 /// A listener that is ready for devices.
 package struct BoundListener: Sendable {
@@ -68,8 +69,8 @@ package final class GatewayService: Sendable {
 
     private func drain(_ sessions: DeviceSessions) async {
         await sessions.drain()
-        let deadline = ContinuousClock.now.advanced(by: self.configuration.drain)
-        while await sessions.runningBootstraps > 0, ContinuousClock.now < deadline {
+        let deadline = Instant.now.advanced(by: self.configuration.drain)
+        while await sessions.runningBootstraps > 0, Instant.now < deadline {
             try? await Task.sleep(for: .milliseconds(50))
         }
     }

@@ -1,5 +1,6 @@
 import CoAP
 import Testing
+import Timing
 
 /// Requests of ours and the peer's responses to them.
 @Suite("Requests of ours")

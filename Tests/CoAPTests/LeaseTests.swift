@@ -1,5 +1,6 @@
 import CoAP
 import Testing
+import Timing
 
 /// What a socket that serves one device after the other relies on.
 @Suite("Leases")
@@ -67,7 +68,7 @@ struct LeaseTests {
     @Test("No message ID comes back within the exchange lifetime, and all of them after it")
     func messageIDsAreNotReused() throws {
         var script = Script(seed: 3)
-        var lastUse = [UInt16: ContinuousClock.Instant]()
+        var lastUse = [UInt16: Instant]()
         var overloads = 0
         // About 400 messages a second for ten minutes, more than the IDs allow.
         for _ in 0..<6_000 {

@@ -1,5 +1,6 @@
 import CoAP
 import Testing
+import Timing
 
 @Suite("Random input")
 struct RandomInputTests {

@@ -1,11 +1,12 @@
 import CoAP
+import Timing
 
 typealias Event = MessageLayer.Event
 
 /// A message layer and a clock that only moves when told to: a test reads as event, expected events.
 struct Script {
     var layer: MessageLayer
-    var now = ContinuousClock.now
+    var now = Instant.now
     let parameters: TransmissionParameters
 
     init(_ options: OptionPolicy = .endpoint, parameters: TransmissionParameters = .init(), seed: UInt64 = 1) {
@@ -75,7 +76,7 @@ struct Script {
     }
 
     private mutating func run(
-        _ body: (inout MessageLayer, ContinuousClock.Instant, inout [Event]) -> Void
+        _ body: (inout MessageLayer, Instant, inout [Event]) -> Void
     ) -> [Event] {
         var events: [Event] = []
         body(&self.layer, self.now, &events)

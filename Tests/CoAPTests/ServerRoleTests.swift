@@ -1,5 +1,6 @@
 import CoAP
 import Testing
+import Timing
 
 /// Requests of the peer and our responses to them.
 @Suite("Requests of the peer")

@@ -1,5 +1,6 @@
 import CoAP
 import Testing
+import Timing
 
 /// Two parties, both client and server, over a link that loses, repeats and reorders datagrams.
 ///
@@ -32,18 +33,18 @@ private struct Simulation {
     }
 
     let link: Link
-    let start: ContinuousClock.Instant
+    let start: Instant
     var random: Seeded
-    var now: ContinuousClock.Instant
+    var now: Instant
     var parties: [Party]
-    var agenda: [(time: ContinuousClock.Instant, party: Int, step: Step)] = []
+    var agenda: [(time: Instant, party: Int, step: Step)] = []
     var sent = 0
     var problems: [String] = []
 
     init(seed: UInt64, link: Link) {
         var random = Seeded(state: seed)
         self.link = link
-        self.start = ContinuousClock.now
+        self.start = Instant.now
         self.now = self.start
         self.parties = (0..<2).map { _ in
             let layer = MessageLayer(parameters: .init(), options: .endpoint, seed: random.next())

@@ -1,12 +1,13 @@
 import DTLS
 import Testing
+import Timing
 
 @Suite("Cookie gate")
 struct CookieGateTests {
     /// A gate with a clock and a reply buffer.
     struct Bench {
         var gate: CookieGate
-        var now = ContinuousClock().now
+        var now = Instant.now
         var reply: [UInt8] = []
 
         init() { self.gate = CookieGate(now: self.now) }

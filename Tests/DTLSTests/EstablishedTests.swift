@@ -1,6 +1,7 @@
 import DTLS
 import Secrets
 import Testing
+import Timing
 
 @Suite("Established session")
 struct EstablishedTests {
@@ -320,7 +321,7 @@ struct EstablishedTests {
     @Test("Sessions of one context keep their datagrams and plaintext apart")
     func interleaved() throws {
         let context = try DTLSContext(role: .client, configuration: DTLSConfiguration())
-        let now = ContinuousClock().now
+        let now = Instant.now
         let sessions = try (0..<3).map { _ in
             try DTLSSession(connectingAs: LossyLink.identity, key: LossyLink.key, context: context, now: now)
         }

@@ -1,5 +1,6 @@
 import DTLS
 import Testing
+import Timing
 
 @Suite("Handshake over a bad network")
 struct LossTests {

@@ -1,5 +1,6 @@
 import DTLS
 import Secrets
+import Timing
 
 /// SplitMix64: the same numbers for the same seed, everywhere.
 struct SeededGenerator: RandomNumberGenerator {
@@ -62,15 +63,15 @@ final class LossyLink {
     private(set) var atClient: [[UInt8]] = []
     private(set) var client: DTLSSession
     private(set) var server: DTLSSession?
-    private(set) var now: ContinuousClock.Instant
+    private(set) var now: Instant
 
     let serverContext: DTLSContext
     let clientContext: DTLSContext
-    private let start: ContinuousClock.Instant
+    private let start: Instant
     private let conditions: Conditions
     private var gate: CookieGate
     private var generator: SeededGenerator
-    private var events: [(due: ContinuousClock.Instant, order: Int, event: Event)] = []
+    private var events: [(due: Instant, order: Int, event: Event)] = []
     private var order = 0
     private var reply: [UInt8] = []
 
@@ -84,7 +85,7 @@ final class LossyLink {
     ) throws {
         self.conditions = conditions
         self.generator = SeededGenerator(seed: seed)
-        self.start = ContinuousClock().now
+        self.start = Instant.now
         self.now = self.start
         self.gate = CookieGate(now: self.start)
         self.serverContext = try DTLSContext(role: .server, configuration: server)

@@ -1,6 +1,7 @@
 import DTLS
 import Secrets
 import Testing
+import Timing
 
 /// Traps T44 and T45: no way of printing a DTLS value shows a key.
 @Suite("Redaction")

@@ -21,6 +21,20 @@ struct FailureTests {
         }
     }
 
+    @Test("A wrong key is in the journal while the device still tries")
+    func wrongKeyAtOnce() async throws {
+        try await Stage.run { stage in
+            let (gateway, _, _) = try await stage.everything()
+            let sim = try await stage.addSIM(to: gateway)
+            let key = String(sim.key.reversed())
+            let device = try stage.device(
+                stage.credentials(sim, at: gateway, key: key) + ["--bootstrap-only", "--patience", "600"])
+            try await gateway.record("bootstrap.refused", of: sim, cause: "wrong key")
+            #expect(device.processID != nil)
+            await device.stop()
+        }
+    }
+
     @Test("An unknown identity fails in silence")
     func unknownIdentity() async throws {
         try await Stage.run { stage in

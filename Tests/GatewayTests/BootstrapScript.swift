@@ -2,6 +2,7 @@ import Gateway
 import LwM2M
 import Secrets
 import Testing
+import Timing
 
 @testable import CoAP
 
@@ -10,7 +11,7 @@ struct BootstrapScript {
     static let iccid = "8988303000000000015"
 
     var session: BootstrapSession
-    var now = ContinuousClock.now
+    var now = Instant.now
     var actions: [BootstrapSession.Action] = []
     private var serial: UInt64 = 0
 
@@ -77,7 +78,7 @@ struct BootstrapScript {
     /// What came out of `body`, journal and counters apart.
     @discardableResult
     mutating func play(
-        _ body: (inout BootstrapSession, ContinuousClock.Instant, inout [BootstrapSession.Action]) -> Void
+        _ body: (inout BootstrapSession, Instant, inout [BootstrapSession.Action]) -> Void
     ) -> [BootstrapSession.Action] {
         var out: [BootstrapSession.Action] = []
         body(&self.session, self.now, &out)

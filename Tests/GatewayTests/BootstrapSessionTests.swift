@@ -2,6 +2,7 @@ import Gateway
 import LwM2M
 import Secrets
 import Testing
+import Timing
 
 @testable import CoAP
 

@@ -1,4 +1,5 @@
 import Testing
+import Timing
 
 @testable import Gateway
 
@@ -6,12 +7,12 @@ import Testing
 struct DeadlineQueueTests {
     final class Member: Timed {
         let name: Int
-        var due: ContinuousClock.Instant?
+        var due: Instant?
         var queueIndex = -1
         init(_ name: Int) { self.name = name }
     }
 
-    let start = ContinuousClock.now
+    let start = Instant.now
 
     @Test("Members come out in the order of their deadlines, and only when due")
     func order() {

@@ -1,4 +1,5 @@
 import Testing
+import Timing
 
 @testable import Gateway
 
@@ -8,7 +9,7 @@ struct PoolHarness {
     typealias SocketID = PoolStateMachine.SocketID
 
     var machine: PoolStateMachine
-    var now = ContinuousClock.now
+    var now = Instant.now
     /// Sockets asked for and not reported back yet, in order.
     var opening: [(socket: SocketID, remote: PeerAddress, local: IPAddress?)] = []
     var open: Set<SocketID> = []
@@ -22,7 +23,7 @@ struct PoolHarness {
     var opensAtOnce = true
     var nextPort: UInt16 = 20_000
     /// Who had a socket last and must still be kept apart from others: by socket, until when.
-    var kept: [SocketID: (owner: LeaseOwner?, until: ContinuousClock.Instant)] = [:]
+    var kept: [SocketID: (owner: LeaseOwner?, until: Instant)] = [:]
 
     init(_ change: (inout PoolStateMachine.Settings) -> Void = { _ in }, upstreams: Int = 1, seed: UInt64 = 1) {
         var settings = PoolStateMachine.Settings()

@@ -1,6 +1,7 @@
 import CoAP
 import LwM2M
 import Testing
+import Timing
 
 @testable import Gateway
 

@@ -2,6 +2,7 @@ import CoAP
 import LwM2M
 import Synchronization
 import Testing
+import Timing
 
 @testable import Gateway
 
@@ -95,7 +96,7 @@ struct UpstreamResolverTests {
     @Test("Many sockets that report one outage count as one failure")
     func oneOutageCountsOnce() {
         var health = UpstreamHealth()
-        let now = ContinuousClock.now
+        let now = Instant.now
         var isNews = health.failed(now: now, jitter: 0.5)
         #expect(isNews)
         for _ in 0..<100 { isNews = health.failed(now: now, jitter: 0.5) }
@@ -109,7 +110,7 @@ struct UpstreamResolverTests {
     @Test("Anything heard makes the upstream usable at once")
     func heard() {
         var health = UpstreamHealth()
-        let now = ContinuousClock.now
+        let now = Instant.now
         _ = health.failed(now: now, jitter: 0.5)
         var admits = health.admitsLease(now: now)
         #expect(!admits)

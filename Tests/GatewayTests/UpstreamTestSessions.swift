@@ -4,6 +4,7 @@ import LwM2M
 import NIOCore
 import NIOPosix
 import Testing
+import Timing
 
 @testable import Gateway
 
@@ -42,20 +43,20 @@ actor TestSessions: LeaseHolder {
     nonisolated func leaseGranted(
         _ id: LeaseID,
         upstream: GatewayConfiguration.Upstream,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         self.assumeIsolated { $0.note(.granted(id)) }
     }
 
-    nonisolated func leaseRefused(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+    nonisolated func leaseRefused(_ id: LeaseID, cause: FailureCause, now: Instant) {
         self.assumeIsolated { $0.note(.refused(id, cause)) }
     }
 
-    nonisolated func leaseBroken(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+    nonisolated func leaseBroken(_ id: LeaseID, cause: FailureCause, now: Instant) {
         self.assumeIsolated { $0.note(.broken(id, cause)) }
     }
 
-    nonisolated func lease(_ id: LeaseID, received event: MessageLayer.Event, now: ContinuousClock.Instant) {
+    nonisolated func lease(_ id: LeaseID, received event: MessageLayer.Event, now: Instant) {
         self.assumeIsolated { sessions in
             sessions.note(.event(id, event))
             if case .request(let request, _) = event, let answer = sessions.answer {

@@ -1,29 +1,31 @@
-/// Points in time as four bytes: ticks of 2^59 attoseconds, about 0.58 s, since the first one that was asked for.
-///
-/// Good for 78 years and for lifetimes of minutes, which are always rounded up.
-struct CoarseClock: Sendable {
-    private static let shift: Int128 = 59
+internal import Timing
 
-    private var origin: ContinuousClock.Instant?
+/// Points in time as four bytes: ticks of 2^29 ns, about 0.54 s, since the first one that was asked for.
+///
+/// Good for 73 years and for lifetimes of minutes, which are always rounded up.
+struct CoarseClock: Sendable {
+    private static let shift: Int64 = 29
+
+    private var origin: Instant?
 
     /// The tick of an instant: 1 for the first one, and for instants before it.
-    mutating func tick(at now: ContinuousClock.Instant) -> UInt32 {
+    mutating func tick(at now: Instant) -> UInt32 {
         let origin = self.origin ?? now
         self.origin = origin
-        return Self.tick(of: origin.duration(to: now))
+        return Self.tick(after: origin.nanoseconds(to: now))
     }
 
     /// The tick of an instant, nil if none was asked for yet.
-    func existingTick(at now: ContinuousClock.Instant) -> UInt32? {
-        self.origin.map { Self.tick(of: $0.duration(to: now)) }
+    func existingTick(at now: Instant) -> UInt32? {
+        self.origin.map { Self.tick(after: $0.nanoseconds(to: now)) }
     }
 
     /// A difference of ticks above this is longer than the duration.
     static func span(_ duration: Duration) -> UInt32 {
-        UInt32(clamping: duration.attoseconds >> Self.shift) &+ 1
+        UInt32(clamping: duration.wholeNanoseconds >> Self.shift) &+ 1
     }
 
-    private static func tick(of age: Duration) -> UInt32 {
-        UInt32(clamping: age.attoseconds >> Self.shift).addingReportingOverflow(1).partialValue
+    private static func tick(after age: Int64) -> UInt32 {
+        UInt32(clamping: age >> Self.shift).addingReportingOverflow(1).partialValue
     }
 }

@@ -1,3 +1,5 @@
+internal import Timing
+
 /// The message IDs of our own towards one peer: a random start, then counting up, and none twice within a lifetime
 /// (RFC 7252, section 4.4).
 ///

@@ -1,3 +1,5 @@
+package import Timing
+
 extension MessageLayer {
     /// A request of ours that has no response yet.
     struct Exchange: Sendable {
@@ -9,7 +11,7 @@ extension MessageLayer {
         /// Nil while the request waits for its turn; a response cannot match before.
         var messageID: UInt16?
         /// Set when the peer has acknowledged the request, and for NON when it went out.
-        var responseDue: ContinuousClock.Instant?
+        var responseDue: Instant?
     }
 
     /// An observation that we hold with the peer.
@@ -18,10 +20,10 @@ extension MessageLayer {
         let token: CoAPToken
         /// Observe option and arrival of the newest notification.
         var sequence: UInt32
-        var arrival: ContinuousClock.Instant
+        var arrival: Instant
 
         /// RFC 7641, section 3.4: counting in 24 bits, and anything goes after 128 seconds.
-        func isFresh(_ other: UInt32, at now: ContinuousClock.Instant) -> Bool {
+        func isFresh(_ other: UInt32, at now: Instant) -> Bool {
             let distance = (other &- self.sequence) & 0xff_ffff
             return distance > 0 && distance < 1 << 23 || self.arrival.duration(to: now) > .seconds(128)
         }
@@ -36,7 +38,7 @@ extension MessageLayer {
     package mutating func send(
         _ request: CoAPRequest,
         replacing observation: ExchangeID? = nil,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) -> ExchangeID {
         let id = ExchangeID(serial: self.nextSerial())
@@ -91,7 +93,7 @@ extension MessageLayer {
     }
 
     /// Sends an empty CON. Ends with `.pong` or `.failed`.
-    package mutating func ping(now: ContinuousClock.Instant, into events: inout [Event]) -> ExchangeID {
+    package mutating func ping(now: Instant, into events: inout [Event]) -> ExchangeID {
         let id = ExchangeID(serial: self.nextSerial())
         guard self.queue.count < Limit.queuedMessages else {
             events.append(.failed(id, .overloaded))
@@ -121,7 +123,7 @@ extension MessageLayer {
     /// An ACK: empty, or with the response to the message that it acknowledges.
     mutating func receiveAcknowledgement(
         _ message: CoAPMessage,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) {
         if message.code.isEmpty {
@@ -214,7 +216,7 @@ extension MessageLayer {
     private mutating func finish(
         exchangeAt index: Int,
         with response: CoAPResponse?,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) {
         let exchange = self.exchanges.remove(at: index)

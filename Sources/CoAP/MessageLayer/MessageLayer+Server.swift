@@ -1,3 +1,5 @@
+package import Timing
+
 extension MessageLayer {
     /// A request of the peer that has no response yet.
     ///
@@ -10,7 +12,7 @@ extension MessageLayer {
         /// It asks for notifications (Observe 0).
         let wantsObservation: Bool
         /// When the empty ACK is due; nil once it is out, and for NON.
-        var acknowledgeBy: ContinuousClock.Instant?
+        var acknowledgeBy: Instant?
     }
 
     /// An observation that the peer holds with us.
@@ -132,7 +134,7 @@ extension MessageLayer {
     package mutating func respond(
         to request: RequestID,
         _ response: CoAPResponse,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) {
         guard let index = self.requests.firstIndex(where: { $0.id == request }) else { return }
@@ -173,7 +175,7 @@ extension MessageLayer {
         _ request: RequestID,
         _ response: CoAPResponse,
         confirmable: Bool,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) {
         guard let index = self.observers.firstIndex(where: { $0.id == request }) else { return }
@@ -203,7 +205,7 @@ extension MessageLayer {
     /// A CON whose empty ACK is out cannot be refused any more: it is forgotten, and the peer's own timeout ends it.
     package mutating func reset(
         _ request: RequestID,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) {
         if let index = self.requests.firstIndex(where: { $0.id == request }) {
@@ -227,7 +229,7 @@ extension MessageLayer {
         _ response: CoAPResponse,
         token: CoAPToken,
         for request: RequestID,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) -> UInt16? {
         guard let messageID = self.issueMessageID(now: now) else {

@@ -1,3 +1,5 @@
+internal import Timing
+
 extension MessageLayer {
     /// What a CON message of ours carries.
     enum Purpose: Sendable, Equatable {
@@ -35,16 +37,16 @@ extension MessageLayer {
         /// Doubles with each retransmission.
         var timeout: Duration
         /// When it last went out.
-        var sent: ContinuousClock.Instant
+        var sent: Instant
 
-        var due: ContinuousClock.Instant { self.sent + self.timeout }
+        var due: Instant { self.sent + self.timeout }
     }
 
     mutating func enqueue(
         _ response: CoAPResponse,
         token: CoAPToken,
         purpose: Purpose,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) {
         let datagram = CoAPCodec.encode(
@@ -59,14 +61,14 @@ extension MessageLayer {
     }
 
     /// Adds a CON message, answers before requests, and sends it if nothing is outstanding.
-    mutating func enqueue(_ outgoing: Outgoing, now: ContinuousClock.Instant, into events: inout [Event]) {
+    mutating func enqueue(_ outgoing: Outgoing, now: Instant, into events: inout [Event]) {
         let firstOther = outgoing.purpose.isAnswer ? self.queue.firstIndex { !$0.purpose.isAnswer } : nil
         self.queue.insert(outgoing, at: firstOther ?? self.queue.endIndex)
         self.transmitNext(now: now, into: &events)
     }
 
     /// Sends the next waiting CON message if none is outstanding (NSTART 1).
-    mutating func transmitNext(now: ContinuousClock.Instant, into events: inout [Event]) {
+    mutating func transmitNext(now: Instant, into events: inout [Event]) {
         self.overdue = nil
         while self.inFlight == nil, !self.queue.isEmpty {
             var outgoing = self.queue.removeFirst()
@@ -94,7 +96,7 @@ extension MessageLayer {
     }
 
     /// The timeout of the outstanding message is over: send it again or give it up.
-    mutating func retransmit(_ inFlight: InFlight, now: ContinuousClock.Instant, into events: inout [Event]) {
+    mutating func retransmit(_ inFlight: InFlight, now: Instant, into events: inout [Event]) {
         guard inFlight.retransmissions < self.parameters.maximumRetransmissions else {
             self.inFlight = nil
             self.fail(inFlight.purpose, .unacknowledged, .unacknowledged, into: &events)
@@ -124,7 +126,7 @@ extension MessageLayer {
         }
     }
 
-    mutating func issueMessageID(now: ContinuousClock.Instant) -> UInt16? {
+    mutating func issueMessageID(now: Instant) -> UInt16? {
         self.messageIDs.issue(tick: self.clock.tick(at: now), lifetime: self.exchangeLifetime)
     }
 }

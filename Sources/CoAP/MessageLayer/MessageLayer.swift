@@ -1,3 +1,5 @@
+package import Timing
+
 /// The message layer towards one peer, in both roles at once (RFC 7252, sections 4 and 5; RFC 7641).
 ///
 /// A value without sockets, clocks or tasks: datagrams, requests and deadlines go in with the time, events come out in the
@@ -37,7 +39,7 @@ package struct MessageLayer: Sendable {
     var messageIDs: MessageIDs
     var memory = MessageMemory()
     /// When the newest remembered message has outlived its lifetime.
-    var memoryExpiry: ContinuousClock.Instant?
+    var memoryExpiry: Instant?
     var lastSerial: UInt64 = 0
 
     /// Requests of the peer without a response.
@@ -53,7 +55,7 @@ package struct MessageLayer: Sendable {
     /// CON messages that wait for their turn: responses and notifications before requests and pings.
     var queue: [Outgoing] = []
     /// Set when `cancel` has freed the way for a waiting message: a moment in the past.
-    var overdue: ContinuousClock.Instant?
+    var overdue: Instant?
 
     /// Quarantine: every new request gets RST (CON) or nothing (NON). Duplicates still get what they got before.
     package var rejectsRequests = false
@@ -73,9 +75,9 @@ package struct MessageLayer: Sendable {
     // MARK: - State
 
     /// When `handleDeadline` is due next. The end of the deduplication memory counts too, so that it gets freed.
-    package var deadline: ContinuousClock.Instant? {
+    package var deadline: Instant? {
         var earliest = self.memoryExpiry
-        func consider(_ candidate: ContinuousClock.Instant?) {
+        func consider(_ candidate: Instant?) {
             guard let candidate else { return }
             earliest = earliest.map { min($0, candidate) } ?? candidate
         }
@@ -111,12 +113,12 @@ package struct MessageLayer: Sendable {
     package var messageIDsUsed: Int { self.messageIDs.issued }
 
     /// How many messages of our own can go out now before an ID would come back within the exchange lifetime.
-    package func availableMessageIDs(now: ContinuousClock.Instant) -> Int {
+    package func availableMessageIDs(now: Instant) -> Int {
         self.messageIDs.available(tick: self.clock.existingTick(at: now) ?? 1, lifetime: self.exchangeLifetime)
     }
 
     /// Whether at least one message of our own can go out. A pool asks `availableMessageIDs` for a whole conversation.
-    package func canIssueMessageID(now: ContinuousClock.Instant) -> Bool {
+    package func canIssueMessageID(now: Instant) -> Bool {
         self.availableMessageIDs(now: now) > 0
     }
 
@@ -139,7 +141,7 @@ package struct MessageLayer: Sendable {
     // MARK: - Time
 
     /// Does what has become due by `now`: retransmissions, empty ACKs, failures.
-    package mutating func handleDeadline(now: ContinuousClock.Instant, into events: inout [Event]) {
+    package mutating func handleDeadline(now: Instant, into events: inout [Event]) {
         for index in self.requests.indices {
             guard let due = self.requests[index].acknowledgeBy, due <= now else { continue }
             self.acknowledge(requestAt: index, into: &events)
@@ -177,7 +179,7 @@ package struct MessageLayer: Sendable {
     /// Takes one datagram of the peer. Nothing in it can do more than add to `events`.
     package mutating func receive(
         _ datagram: UnsafeRawBufferPointer,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) {
         let message: CoAPMessage
@@ -209,7 +211,7 @@ package struct MessageLayer: Sendable {
     /// A CON or NON message.
     private mutating func receiveMessage(
         _ message: CoAPMessage,
-        now: ContinuousClock.Instant,
+        now: Instant,
         into events: inout [Event]
     ) {
         let isConfirmable = message.type == .confirmable
@@ -244,10 +246,10 @@ package struct MessageLayer: Sendable {
     struct Arrival {
         let message: CoAPMessage
         let key: MessageMemory.Key
-        let now: ContinuousClock.Instant
+        let now: Instant
         let tick: UInt32
 
-        init(_ message: CoAPMessage, now: ContinuousClock.Instant, tick: UInt32) {
+        init(_ message: CoAPMessage, now: Instant, tick: UInt32) {
             self.message = message
             self.key = MessageMemory.Key(message)
             self.now = now

@@ -1,6 +1,8 @@
+internal import Timing
+
 /// Something that has to be looked at when a time has come. The two properties belong to ``DeadlineQueue``.
 protocol Timed: AnyObject {
-    var due: ContinuousClock.Instant? { get set }
+    var due: Instant? { get set }
     /// Place in the queue; -1 outside of it.
     var queueIndex: Int { get set }
 }
@@ -14,10 +16,10 @@ struct DeadlineQueue<Member: Timed> {
     private var heap: [Member] = []
 
     var count: Int { self.heap.count }
-    var earliest: ContinuousClock.Instant? { self.heap.first?.due }
+    var earliest: Instant? { self.heap.first?.due }
 
     /// Wakes `member` at `due` at the latest.
-    mutating func wake(_ member: Member, by due: ContinuousClock.Instant) {
+    mutating func wake(_ member: Member, by due: Instant) {
         if member.queueIndex < 0 {
             member.due = due
             member.queueIndex = self.heap.count
@@ -30,7 +32,7 @@ struct DeadlineQueue<Member: Timed> {
     }
 
     /// Takes out the earliest member if it is due.
-    mutating func next(now: ContinuousClock.Instant) -> Member? {
+    mutating func next(now: Instant) -> Member? {
         guard let first = self.heap.first, let due = first.due, due <= now else { return nil }
         self.remove(first)
         return first

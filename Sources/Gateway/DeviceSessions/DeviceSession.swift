@@ -1,6 +1,7 @@
 internal import CoAP
 internal import DTLS
 internal import NIOCore
+internal import Timing
 
 /// Where a device's datagrams come from: one of our sockets and the address on the other side.
 struct PeerKey: Hashable, Sendable {
@@ -17,7 +18,7 @@ final class DevicePeer: Timed {
     let remote: SocketAddress
     var session: DeviceSession?
     var handshake: Handshake?
-    var due: ContinuousClock.Instant?
+    var due: Instant?
     var queueIndex = -1
 
     init(key: PeerKey, remote: SocketAddress) {
@@ -33,6 +34,8 @@ final class Handshake {
     let dtls: DTLSSession
     /// What the identity stands for, once it was looked up.
     var resolution: IdentityResolution?
+    /// Its failure is in the journal.
+    var isReported = false
 
     init(dtls: DTLSSession) { self.dtls = dtls }
 }
@@ -56,14 +59,14 @@ final class DeviceSession {
     var deviceExchange: MessageLayer.ExchangeID?
     /// The Bootstrap-Request that is upstream.
     var upstreamExchange: MessageLayer.ExchangeID?
-    var lastHeard: ContinuousClock.Instant
+    var lastHeard: Instant
     /// True once the device has acknowledged or answered anything: its address is not forged.
     var hasAnswered = false
     var isClosed = false
 
     init(
         id: UInt64, peer: DevicePeer, arrival: GatewayConfiguration.Security, dtls: DTLSSession?,
-        layer: MessageLayer, record: SIMRecord, now: ContinuousClock.Instant
+        layer: MessageLayer, record: SIMRecord, now: Instant
     ) {
         self.id = id
         self.peer = peer
@@ -75,15 +78,15 @@ final class DeviceSession {
     }
 
     /// The earliest of the deadlines of what the session does.
-    var deadline: ContinuousClock.Instant? {
+    var deadline: Instant? {
         Self.earlier(
             Self.deadline(of: &self.layer), Self.earlier(self.dtls?.deadline, Self.deadline(of: &self.bootstrap))
         )
     }
 
     private static func earlier(
-        _ a: ContinuousClock.Instant?, _ b: ContinuousClock.Instant?
-    ) -> ContinuousClock.Instant? {
+        _ a: Instant?, _ b: Instant?
+    ) -> Instant? {
         guard let a else { return b }
         guard let b else { return a }
         return b < a ? b : a
@@ -91,9 +94,9 @@ final class DeviceSession {
 
     // `inout` although nothing changes: what is read through a property of a class is copied as a whole first.
 
-    private static func deadline(of layer: inout MessageLayer) -> ContinuousClock.Instant? { layer.deadline }
+    private static func deadline(of layer: inout MessageLayer) -> Instant? { layer.deadline }
 
-    private static func deadline(of bootstrap: inout BootstrapSession?) -> ContinuousClock.Instant? {
+    private static func deadline(of bootstrap: inout BootstrapSession?) -> Instant? {
         bootstrap?.deadline
     }
 }

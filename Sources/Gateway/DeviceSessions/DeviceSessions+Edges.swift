@@ -1,5 +1,6 @@
 package import CoAP
 package import NIOCore
+package import Timing
 
 /// Where the sockets and the pool come in. Everything here is called on the loop of the shard.
 extension DeviceSessions: DatagramReceiver {
@@ -30,7 +31,7 @@ extension DeviceSessions: DatagramReceiver {
 
 extension DeviceSessions: LeaseHolder {
     nonisolated package func leaseGranted(
-        _ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant
+        _ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: Instant
     ) {
         self.assumeIsolated { sessions in
             sessions.withSession(of: id, now: now) { session, work in
@@ -40,7 +41,7 @@ extension DeviceSessions: LeaseHolder {
         }
     }
 
-    nonisolated package func leaseRefused(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+    nonisolated package func leaseRefused(_ id: LeaseID, cause: FailureCause, now: Instant) {
         self.assumeIsolated { sessions in
             sessions.withSession(of: id, now: now, isOver: true) { session, work in
                 session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)
@@ -49,7 +50,7 @@ extension DeviceSessions: LeaseHolder {
         }
     }
 
-    nonisolated package func leaseBroken(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant) {
+    nonisolated package func leaseBroken(_ id: LeaseID, cause: FailureCause, now: Instant) {
         self.assumeIsolated { sessions in
             sessions.withSession(of: id, now: now, isOver: true) { session, work in
                 session.bootstrap?.leaseBroken(cause, wallClock: work.wallClock, into: &work.bootstrap)
@@ -59,7 +60,7 @@ extension DeviceSessions: LeaseHolder {
     }
 
     nonisolated package func lease(
-        _ id: LeaseID, received event: MessageLayer.Event, now: ContinuousClock.Instant
+        _ id: LeaseID, received event: MessageLayer.Event, now: Instant
     ) {
         self.enter((id, event, now)) { sessions, arguments in
             let (id, event, now) = arguments
@@ -71,7 +72,7 @@ extension DeviceSessions: LeaseHolder {
 
     /// `isOver`: the lease is gone already and must not be released.
     private func withSession(
-        of lease: LeaseID, now: ContinuousClock.Instant, isOver: Bool = false,
+        of lease: LeaseID, now: Instant, isOver: Bool = false,
         _ body: (DeviceSession, inout Work) -> Void
     ) {
         guard let session = self.byLease[lease] else { return }

@@ -2,12 +2,13 @@ internal import CoAP
 internal import DTLS
 internal import NIOCore
 internal import Secrets
+internal import Timing
 
 /// From datagrams to messages, from messages to what a session is doing, and back.
 extension DeviceSessions {
     func open(
         _ peer: DevicePeer, _ arrival: GatewayConfiguration.Security, _ dtls: DTLSSession?, _ record: SIMRecord,
-        options: OptionPolicy, now: ContinuousClock.Instant
+        options: OptionPolicy, now: Instant
     ) -> DeviceSession {
         let layer = MessageLayer(
             parameters: self.configuration.deviceTransmission, options: options, seed: self.nextSeed()
@@ -30,7 +31,7 @@ extension DeviceSessions {
     }
 
     /// A datagram of a live session.
-    func receive(_ bytes: UnsafeRawBufferPointer, for session: DeviceSession, now: ContinuousClock.Instant) {
+    func receive(_ bytes: UnsafeRawBufferPointer, for session: DeviceSession, now: Instant) {
         guard let dtls = session.dtls else {
             session.lastHeard = now
             self.withExchanges(of: session, now: now) { events, _ in
@@ -43,7 +44,7 @@ extension DeviceSessions {
         self.readPlaintext(of: session, now: now)
     }
 
-    func readPlaintext(of session: DeviceSession, now: ContinuousClock.Instant) {
+    func readPlaintext(of session: DeviceSession, now: Instant) {
         guard let dtls = session.dtls else { return }
         self.withExchanges(of: session, now: now) { events, _ in
             while dtls.read({ session.layer.receive($0, now: now, into: &events) }) { session.lastHeard = now }
@@ -54,7 +55,7 @@ extension DeviceSessions {
     /// Runs `body`, then everything that follows from it: events of the message layer become decisions, decisions become
     /// messages, until nothing is left to do.
     func withExchanges(
-        of session: DeviceSession, now: ContinuousClock.Instant,
+        of session: DeviceSession, now: Instant,
         _ body: (inout [MessageLayer.Event], inout [BootstrapSession.Action]) -> Void
     ) {
         var work = self.beginWork(now: now)
@@ -65,7 +66,7 @@ extension DeviceSessions {
 
     /// What is still to be done for one session.
     struct Work {
-        var now: ContinuousClock.Instant
+        var now: Instant
         var wallClock: Int64
         var events: [MessageLayer.Event] = []
         var bootstrap: [BootstrapSession.Action] = []
@@ -73,7 +74,7 @@ extension DeviceSessions {
     }
 
     /// With the buffers of earlier work, if they are not in use. ``carryOut(_:for:)`` gives them back.
-    func beginWork(now: ContinuousClock.Instant) -> Work {
+    func beginWork(now: Instant) -> Work {
         let wallClock = self.environment.wallClock()
         guard var work = self.spareWork.take() else { return Work(now: now, wallClock: wallClock) }
         work.now = now
@@ -276,7 +277,7 @@ extension DeviceSessions {
     // The pool lives on the same loop: calls into it are plain calls.
 
     private func send(
-        _ request: CoAPRequest, on lease: LeaseID, now: ContinuousClock.Instant
+        _ request: CoAPRequest, on lease: LeaseID, now: Instant
     ) -> MessageLayer.ExchangeID? {
         self.pool.enter((request, lease, now)) { $0.send($1.0, on: $1.1, now: $1.2) }
     }
@@ -286,7 +287,7 @@ extension DeviceSessions {
         self.byLease[lease] = session
     }
 
-    private func release(_ end: LeaseEnd, of session: DeviceSession, now: ContinuousClock.Instant) {
+    private func release(_ end: LeaseEnd, of session: DeviceSession, now: Instant) {
         guard let lease = session.lease else { return }
         session.lease = nil
         session.upstreamExchange = nil
@@ -296,7 +297,7 @@ extension DeviceSessions {
 
     private func answerUpstream(
         _ id: MessageLayer.RequestID, _ response: CoAPResponse, of session: DeviceSession,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         guard let lease = session.lease else { return }
         self.pool.enter((id, response, lease, now)) { $0.respond(to: $1.0, with: $1.1, on: $1.2, now: $1.3) }
@@ -306,7 +307,7 @@ extension DeviceSessions {
 
     /// Ends a session. `isReplaced`: a new handshake of the same address takes its place.
     func end(
-        _ session: DeviceSession, cause: FailureCause?, isReplaced: Bool = false, now: ContinuousClock.Instant
+        _ session: DeviceSession, cause: FailureCause?, isReplaced: Bool = false, now: Instant
     ) {
         guard !session.isClosed else { return }
         var work = self.beginWork(now: now)

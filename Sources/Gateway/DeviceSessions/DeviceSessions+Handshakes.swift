@@ -2,11 +2,12 @@ internal import CoAP
 internal import DTLS
 internal import NIOCore
 internal import Secrets
+internal import Timing
 
 /// Devices that come over DTLS: cookies, handshakes, identities.
 extension DeviceSessions {
     func receiveRecord(
-        _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, now: ContinuousClock.Instant
+        _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, now: Instant
     ) {
         let peer = self.peers[key]
         if DTLSSession.isClientHello(bytes) {
@@ -35,7 +36,7 @@ extension DeviceSessions {
 
     private func receiveHello(
         _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, peer: DevicePeer?,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         guard let context = self.dtlsContext else { return }
         let address = DTLSPeer(high: key.address.high, low: key.address.low, port: key.address.port)
@@ -81,7 +82,7 @@ extension DeviceSessions {
     // MARK: - Progress
 
     private func advance(
-        _ handshake: Handshake, of peer: DevicePeer, _ outcome: DTLSOutcome, now: ContinuousClock.Instant
+        _ handshake: Handshake, of peer: DevicePeer, _ outcome: DTLSOutcome, now: Instant
     ) {
         handshake.dtls.drainOutput { self.transmit($0, to: peer) }
         switch outcome {
@@ -90,6 +91,8 @@ extension DeviceSessions {
             if handshake.resolution == nil, let identity = handshake.dtls.identity {
                 self.lookUp(identity, for: handshake, of: peer, now: now)
             }
+            // The device hears nothing and tries on for a while; the operator need not wait for its end.
+            if handshake.dtls.hasFailedProof { self.reportFailure(of: handshake, of: peer, now: now) }
         case .keyNeeded(let identity): self.lookUp(identity, for: handshake, of: peer, now: now)
         case .established: self.promote(handshake, of: peer, now: now)
         case .closed: self.abandon(handshake, of: peer, now: now)
@@ -97,16 +100,23 @@ extension DeviceSessions {
         self.schedule(peer)
     }
 
-    func handshakeDue(_ handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant) {
+    func handshakeDue(_ handshake: Handshake, of peer: DevicePeer, now: Instant) {
         self.advance(handshake, of: peer, handshake.dtls.handleDeadline(now: now), now: now)
     }
 
-    /// The handshake came to nothing: counted, and recorded if the device had named itself.
-    private func abandon(_ handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant) {
+    /// The handshake came to nothing.
+    private func abandon(_ handshake: Handshake, of peer: DevicePeer, now: Instant) {
         guard peer.handshake === handshake else { return }
         peer.handshake = nil
         self.halfOpen -= 1
         self.forgetIfEmpty(peer)
+        self.reportFailure(of: handshake, of: peer, now: now)
+    }
+
+    /// Counts why a handshake fails, once, and records it if the device has named itself.
+    private func reportFailure(of handshake: Handshake, of peer: DevicePeer, now: Instant) {
+        guard !handshake.isReported else { return }
+        handshake.isReported = true
         guard let resolution = handshake.resolution, let identity = handshake.dtls.identity else {
             self.counters.handshakeFailed(.deviceUnreachable)
             return
@@ -132,7 +142,7 @@ extension DeviceSessions {
     // MARK: - Identities
 
     private func lookUp(
-        _ identity: PSKIdentity, for handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant
+        _ identity: PSKIdentity, for handshake: Handshake, of peer: DevicePeer, now: Instant
     ) {
         if let known = self.fresh[identity] ?? self.identities.value(for: identity) {
             self.provide(known, to: handshake, of: peer, now: now)
@@ -145,7 +155,7 @@ extension DeviceSessions {
     }
 
     private func provide(
-        _ resolution: IdentityResolution, to handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant
+        _ resolution: IdentityResolution, to handshake: Handshake, of peer: DevicePeer, now: Instant
     ) {
         handshake.resolution = resolution
         self.advance(handshake, of: peer, handshake.dtls.provide(key: resolution.handshakeKey, now: now), now: now)
@@ -186,7 +196,7 @@ extension DeviceSessions {
     // MARK: - Established
 
     /// The device has proved its key: the handshake becomes the session of its address.
-    private func promote(_ handshake: Handshake, of peer: DevicePeer, now: ContinuousClock.Instant) {
+    private func promote(_ handshake: Handshake, of peer: DevicePeer, now: Instant) {
         guard peer.handshake === handshake, let resolution = handshake.resolution else { return }
         peer.handshake = nil
         self.halfOpen -= 1

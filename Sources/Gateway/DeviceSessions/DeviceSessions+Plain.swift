@@ -1,5 +1,6 @@
 internal import CoAP
 internal import NIOCore
+internal import Timing
 
 /// Devices that come without DTLS: the source address is checked before anything else happens.
 extension DeviceSessions {
@@ -7,7 +8,7 @@ extension DeviceSessions {
     private static var maximumHeld: Int { 1024 }
 
     func receivePlain(
-        _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, now: ContinuousClock.Instant
+        _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, now: Instant
     ) {
         if let session = self.peers[key]?.session {
             self.receive(bytes, for: session, now: now)
@@ -62,7 +63,7 @@ extension DeviceSessions {
     /// A datagram of an address without a session: the first of a device, or of nobody.
     private func admit(
         _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, record: SIMRecord?,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         let peer = DevicePeer(key: key, remote: remote)
         guard let record else {
@@ -84,7 +85,7 @@ extension DeviceSessions {
     }
 
     /// Answers a request of an unknown source with 4.00, and keeps nothing.
-    private func refuse(_ bytes: UnsafeRawBufferPointer, from peer: DevicePeer, now: ContinuousClock.Instant) {
+    private func refuse(_ bytes: UnsafeRawBufferPointer, from peer: DevicePeer, now: Instant) {
         var layer = MessageLayer(
             parameters: self.configuration.deviceTransmission, options: .endpoint, seed: self.nextSeed()
         )

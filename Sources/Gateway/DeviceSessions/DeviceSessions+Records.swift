@@ -1,5 +1,6 @@
 internal import NIOCore
 internal import Secrets
+internal import Timing
 
 /// Credentials on their way to disk, and records that change while sessions live.
 extension DeviceSessions {
@@ -224,7 +225,7 @@ extension DeviceSessions {
 
     /// The device has proved a newer key: sessions under those before it end. Their socket waits for its next Register, so
     /// that the server sees the same address.
-    func endPredecessors(of credential: OneTimeCredential, now: ContinuousClock.Instant) {
+    func endPredecessors(of credential: OneTimeCredential, now: Instant) {
         for session in self.byICCID[credential.iccid] ?? [] {
             guard let old = session.registration?.credential, old.server == credential.server,
                 old.shortServerID == credential.shortServerID, old.mintedAt < credential.mintedAt

@@ -3,6 +3,7 @@ package import DTLS
 package import Logging
 package import NIOCore
 internal import Secrets
+package import Timing
 
 /// All device sessions of a shard: who is at which address, in which state, and what is due when.
 ///
@@ -21,7 +22,7 @@ package actor DeviceSessions: LoopActor {
         package var audit: any AuditSink
         package var logger: Logger
         /// Monotonic time.
-        package var now: @Sendable () -> ContinuousClock.Instant
+        package var now: @Sendable () -> Instant
         /// UTC, microseconds since 1970.
         package var wallClock: @Sendable () -> Int64
         /// Seed of message IDs, tokens and retransmission times.
@@ -30,7 +31,7 @@ package actor DeviceSessions: LoopActor {
         package init(
             configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
             publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger,
-            now: @escaping @Sendable () -> ContinuousClock.Instant,
+            now: @escaping @Sendable () -> Instant,
             wallClock: @escaping @Sendable () -> Int64, seed: UInt64
         ) {
             self.configuration = configuration
@@ -101,7 +102,7 @@ package actor DeviceSessions: LoopActor {
     // Timers.
     var deadlines = DeadlineQueue<DevicePeer>()
     var timer: Scheduled<Void>?
-    var timerDue: ContinuousClock.Instant?
+    var timerDue: Instant?
 
     /// A datagram of a plain peer that waits for the look-up of its address.
     struct HeldDatagram {
@@ -236,7 +237,7 @@ package actor DeviceSessions: LoopActor {
         self.endTurn()
     }
 
-    private func sessionDue(_ session: DeviceSession, now: ContinuousClock.Instant) {
+    private func sessionDue(_ session: DeviceSession, now: Instant) {
         if session.lastHeard.advanced(by: Self.idleLimit(of: session)) <= now
             && !(session.bootstrap?.isRunning ?? false)
         {

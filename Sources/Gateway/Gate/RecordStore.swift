@@ -1,4 +1,5 @@
 package import Secrets
+internal import Timing
 
 /// What a PSK identity stands for.
 package enum IdentityResolution: Sendable, Equatable {

@@ -2,6 +2,7 @@ internal import Logging
 package import NIOCore
 internal import NIOPosix
 internal import Synchronization
+internal import Timing
 
 /// One socket that devices send to. It survives whatever closes a datagram channel: it binds again to the same address
 /// and port, with a growing pause, and counts it.
@@ -47,7 +48,7 @@ package actor Listener: LoopActor {
         /// Not started, or a pause before the next attempt.
         case unbound
         case binding
-        case bound(any Channel, since: ContinuousClock.Instant)
+        case bound(any Channel, since: Instant)
         case stopped
     }
 

@@ -1,5 +1,6 @@
 package import Logging
 internal import NIOConcurrencyHelpers
+package import Timing
 
 /// Tells the operator of failures: who caused it, what happened, and what to do; a few lines a second at most.
 ///
@@ -14,7 +15,7 @@ package struct FailureLog: Sendable {
     private let budgets = NIOLockedValueBox<[FailureCause: Budget]>([:])
 
     struct Budget {
-        var windowEnds: ContinuousClock.Instant
+        var windowEnds: Instant
         var left: Int
         var suppressed = 0
     }
@@ -22,7 +23,7 @@ package struct FailureLog: Sendable {
     package init(logger: Logger) { self.logger = logger }
 
     package func report(
-        _ cause: FailureCause, iccid: String?, peer: PeerAddress?, now: ContinuousClock.Instant
+        _ cause: FailureCause, iccid: String?, peer: PeerAddress?, now: Instant
     ) {
         guard let suppressed = self.budgets.withLockedValue({ Self.spend(&$0, cause, now: now) }) else { return }
         var metadata: Logger.Metadata = [
@@ -36,7 +37,7 @@ package struct FailureLog: Sendable {
 
     /// Nil when the line is left out; otherwise how many were left out before it.
     static func spend(
-        _ budgets: inout [FailureCause: Budget], _ cause: FailureCause, now: ContinuousClock.Instant
+        _ budgets: inout [FailureCause: Budget], _ cause: FailureCause, now: Instant
     ) -> Int? {
         var budget = budgets[cause] ?? Budget(windowEnds: now.advanced(by: Self.window), left: Self.linesPerWindow)
         defer { budgets[cause] = budget }

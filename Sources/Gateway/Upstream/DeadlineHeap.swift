@@ -1,17 +1,19 @@
+internal import Timing
+
 /// The earliest of many deadlines: a binary heap with lazy deletion.
 ///
 /// Entries are never searched for. Whoever changes its mind about a deadline lets the old entry come up, compares it
 /// with what it wants now and pushes again. One entry per key and "push only what is earlier than the entry in the heap"
 /// keep the heap as small as the number of keys, however often a deadline moves.
 struct DeadlineHeap<Key> {
-    private var entries: [(deadline: ContinuousClock.Instant, key: Key)] = []
+    private var entries: [(deadline: Instant, key: Key)] = []
 
     var count: Int { self.entries.count }
 
     /// The earliest entry's deadline.
-    var earliest: ContinuousClock.Instant? { self.entries.first?.deadline }
+    var earliest: Instant? { self.entries.first?.deadline }
 
-    mutating func push(_ key: Key, at deadline: ContinuousClock.Instant) {
+    mutating func push(_ key: Key, at deadline: Instant) {
         self.entries.append((deadline, key))
         var child = self.entries.count - 1
         while child > 0 {
@@ -23,7 +25,7 @@ struct DeadlineHeap<Key> {
     }
 
     /// Takes out the earliest entry if its time has come.
-    mutating func popDue(_ now: ContinuousClock.Instant) -> Key? {
+    mutating func popDue(_ now: Instant) -> Key? {
         guard let first = self.entries.first, first.deadline <= now else { return nil }
         let last = self.entries.removeLast()
         guard !self.entries.isEmpty else { return first.key }

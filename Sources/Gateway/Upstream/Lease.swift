@@ -1,3 +1,5 @@
+internal import Timing
+
 /// Names one lease of the upstream pool, from the call that asked for it until it was released, refused or broken.
 /// Numbers are not used again within one run of the gateway.
 package struct LeaseID: Hashable, Sendable {

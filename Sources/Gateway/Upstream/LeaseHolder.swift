@@ -1,4 +1,5 @@
 package import CoAP
+package import Timing
 
 /// Who uses leases: the device sessions of the shard.
 ///
@@ -6,16 +7,16 @@ package import CoAP
 /// they come from socket reads, timers and completed connects. The holder may call the pool from inside them.
 package protocol LeaseHolder: AnyObject, Sendable {
     /// A lease that had to wait has its socket now.
-    func leaseGranted(_ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant)
+    func leaseGranted(_ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: Instant)
 
     /// A lease that had to wait gets none: the wait was over, or no upstream is reachable any more.
-    func leaseRefused(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant)
+    func leaseRefused(_ id: LeaseID, cause: FailureCause, now: Instant)
 
     /// Something happened on the leased socket: request, acknowledged, response, notification, failed, settled.
-    func lease(_ id: LeaseID, received event: MessageLayer.Event, now: ContinuousClock.Instant)
+    func lease(_ id: LeaseID, received event: MessageLayer.Event, now: Instant)
 
     /// The lease is over because its socket died or nobody listens at the far end; it must not be released any more.
-    func leaseBroken(_ id: LeaseID, cause: FailureCause, now: ContinuousClock.Instant)
+    func leaseBroken(_ id: LeaseID, cause: FailureCause, now: Instant)
 
     /// All that one turn of the loop brought has been delivered: a good moment to write to devices.
     func upstreamReadComplete()

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Timing
 
 /// How many upstream sockets, and so how many devices at once, this host allows.
 package struct PoolCapacity: Sendable, Equatable {

@@ -1,9 +1,11 @@
+internal import Timing
+
 // What happens to sockets: datagrams, ends of leases, failures, time.
 extension PoolStateMachine {
     // MARK: - Back to the pool
 
     /// Makes a socket available again after a clean end.
-    mutating func retire(_ socket: SocketID, hasMessageIDs: Bool, now: ContinuousClock.Instant) {
+    mutating func retire(_ socket: SocketID, hasMessageIDs: Bool, now: Instant) {
         self.setHoldsRegistration(socket, false)
         guard hasMessageIDs else {
             self.setState(socket, .resting(until: now + self.settings.exchangeLifetime))
@@ -12,7 +14,7 @@ extension PoolStateMachine {
         self.becomeIdle(socket, now: now)
     }
 
-    mutating func quarantine(_ socket: SocketID, parkedBy owner: LeaseOwner?, now: ContinuousClock.Instant) {
+    mutating func quarantine(_ socket: SocketID, parkedBy owner: LeaseOwner?, now: Instant) {
         if let owner, let earlier = self.parked[owner], earlier != socket,
             case .quarantined(let until, _) = self.sockets[earlier.slot].state
         {
@@ -22,7 +24,7 @@ extension PoolStateMachine {
         self.setState(socket, .quarantined(until: now + self.settings.quarantine, parkedBy: owner))
     }
 
-    private mutating func becomeIdle(_ socket: SocketID, now: ContinuousClock.Instant) {
+    private mutating func becomeIdle(_ socket: SocketID, now: Instant) {
         let upstream = self.sockets[socket.slot].upstream
         guard self.sockets[socket.slot].remote == self.upstreams[upstream].address else {
             // The server has moved meanwhile.
@@ -38,8 +40,8 @@ extension PoolStateMachine {
     /// Closes a socket that nobody holds.
     mutating func close(
         _ socket: SocketID,
-        keepingPortUntil until: ContinuousClock.Instant?,
-        now: ContinuousClock.Instant
+        keepingPortUntil until: Instant?,
+        now: Instant
     ) {
         if let until { self.keepPort(of: socket, until: until) }
         self.remove(socket)
@@ -47,7 +49,7 @@ extension PoolStateMachine {
         self.supplyAll(now: now)
     }
 
-    mutating func keepPort(of socket: SocketID, until: ContinuousClock.Instant) {
+    mutating func keepPort(of socket: SocketID, until: Instant) {
         guard let local = self.sockets[socket.slot].local else { return }
         let key = PortKey(local: local, remote: self.sockets[socket.slot].remote)
         self.hotPorts[key] = until
@@ -56,7 +58,7 @@ extension PoolStateMachine {
 
     // MARK: - Making sockets
 
-    mutating func opened(_ socket: SocketID, local: PeerAddress, now: ContinuousClock.Instant) {
+    mutating func opened(_ socket: SocketID, local: PeerAddress, now: Instant) {
         guard self.isCurrent(socket) else { return }
         self.sockets[socket.slot].local = local
         let key = PortKey(local: local, remote: self.sockets[socket.slot].remote)
@@ -68,7 +70,7 @@ extension PoolStateMachine {
         self.supplyAll(now: now)
     }
 
-    mutating func openFailed(_ socket: SocketID, _ failure: OpenFailure, now: ContinuousClock.Instant) {
+    mutating func openFailed(_ socket: SocketID, _ failure: OpenFailure, now: Instant) {
         guard self.isCurrent(socket) else { return }
         let upstream = self.sockets[socket.slot].upstream
         let localIndex = self.sockets[socket.slot].localIndex
@@ -91,7 +93,7 @@ extension PoolStateMachine {
     // MARK: - What comes in
 
     /// A datagram came from the upstream on this socket.
-    mutating func received(_ socket: SocketID, now: ContinuousClock.Instant) {
+    mutating func received(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket) else { return }
         self.sockets[socket.slot].heard = true
         self.sockets[socket.slot].isAwaitingWord = false
@@ -108,7 +110,7 @@ extension PoolStateMachine {
     }
 
     /// A request came to a socket that belongs to nobody: a server still means some earlier device by this port.
-    mutating func strayRequest(_ socket: SocketID, now: ContinuousClock.Instant) {
+    mutating func strayRequest(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket) else { return }
         switch self.sockets[socket.slot].state {
         case .idle, .probing, .settling, .resting:
@@ -125,7 +127,7 @@ extension PoolStateMachine {
         _ socket: SocketID,
         isAcknowledged: Bool,
         hasMessageIDs: Bool,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         guard self.isCurrent(socket), case .settling = self.sockets[socket.slot].state else { return }
         if isAcknowledged {
@@ -136,7 +138,7 @@ extension PoolStateMachine {
     }
 
     /// The ping was answered, or was not.
-    mutating func probeEnded(_ socket: SocketID, now: ContinuousClock.Instant) {
+    mutating func probeEnded(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket), case .probing = self.sockets[socket.slot].state else { return }
         self.becomeIdle(socket, now: now)
     }
@@ -145,7 +147,7 @@ extension PoolStateMachine {
     ///
     /// A bootstrap that has heard nothing yet ends, so that the device learns of it at once. All others go on: a server
     /// may come back before the retransmissions end.
-    mutating func refused(_ socket: SocketID, now: ContinuousClock.Instant) {
+    mutating func refused(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket) else { return }
         self.markUnreachable(self.sockets[socket.slot].upstream, now: now)
         guard case .leased(let id) = self.sockets[socket.slot].state, !self.sockets[socket.slot].heard,
@@ -163,7 +165,7 @@ extension PoolStateMachine {
     }
 
     /// A request on this socket timed out. Counts against the upstream if nothing came since the last one went out.
-    mutating func timedOut(_ socket: SocketID, now: ContinuousClock.Instant) {
+    mutating func timedOut(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket), self.sockets[socket.slot].isAwaitingWord else { return }
         let upstream = self.sockets[socket.slot].upstream
         if self.upstreams[upstream].health.silent(now: now, jitter: self.random.unit()) {
@@ -172,7 +174,7 @@ extension PoolStateMachine {
     }
 
     /// The socket closed under our hands. `isUnreachable`: with an error that says so.
-    mutating func closed(_ socket: SocketID, isUnreachable: Bool, now: ContinuousClock.Instant) {
+    mutating func closed(_ socket: SocketID, isUnreachable: Bool, now: Instant) {
         guard self.isCurrent(socket) else { return }
         let upstream = self.sockets[socket.slot].upstream
         switch self.sockets[socket.slot].state {
@@ -200,9 +202,9 @@ extension PoolStateMachine {
     // MARK: - Time
 
     /// When ``handleDeadline(now:)`` wants to be called next.
-    var deadline: ContinuousClock.Instant? {
+    var deadline: Instant? {
         var earliest = self.timers.earliest
-        func consider(_ candidate: ContinuousClock.Instant?) {
+        func consider(_ candidate: Instant?) {
             guard let candidate else { return }
             earliest = earliest.map { min($0, candidate) } ?? candidate
         }
@@ -223,7 +225,7 @@ extension PoolStateMachine {
     /// How long a socket above the minimum stays idle; so long that its port can then serve anybody.
     var idleTime: Duration { max(self.settings.exchangeLifetime, self.settings.quarantine) }
 
-    mutating func handleDeadline(now: ContinuousClock.Instant) {
+    mutating func handleDeadline(now: Instant) {
         while let first = self.hotPortQueue.first, first.until <= now {
             _ = self.hotPortQueue.popFirst()
             if let until = self.hotPorts[first.key], until <= now { self.hotPorts[first.key] = nil }
@@ -248,7 +250,7 @@ extension PoolStateMachine {
         }
     }
 
-    private mutating func expireSockets(now: ContinuousClock.Instant) {
+    private mutating func expireSockets(now: Instant) {
         while let socket = self.timers.popDue(now) {
             guard self.isCurrent(socket), let timer = self.sockets[socket.slot].timer, timer <= now else { continue }
             self.sockets[socket.slot].timer = nil
@@ -271,7 +273,7 @@ extension PoolStateMachine {
         }
     }
 
-    private mutating func trimIdle(_ upstream: UpstreamID, now: ContinuousClock.Instant) {
+    private mutating func trimIdle(_ upstream: UpstreamID, now: Instant) {
         while let first = self.upstreams[upstream].idle.first {
             let isStale = !self.isIdle(first.socket, since: first.since)
             guard isStale || self.upstreams[upstream].idleCount > self.settings.minimumIdle else { return }
@@ -281,7 +283,7 @@ extension PoolStateMachine {
         }
     }
 
-    private mutating func probeIfDue(_ upstream: UpstreamID, now: ContinuousClock.Instant) {
+    private mutating func probeIfDue(_ upstream: UpstreamID, now: Instant) {
         guard self.upstreams[upstream].address != nil, self.upstreams[upstream].health.takeProbe(now: now),
             let socket = self.popIdle(upstream)
         else { return }

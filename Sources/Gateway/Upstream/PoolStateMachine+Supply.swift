@@ -1,3 +1,5 @@
+internal import Timing
+
 // Where sockets come from and who gets them.
 extension PoolStateMachine {
     // MARK: - Upstreams
@@ -10,7 +12,7 @@ extension PoolStateMachine {
 
     /// The address of an upstream became known or changed. Idle sockets to an earlier address are closed; leases that
     /// run keep theirs.
-    mutating func resolved(_ upstream: UpstreamID, to address: PeerAddress, now: ContinuousClock.Instant) {
+    mutating func resolved(_ upstream: UpstreamID, to address: PeerAddress, now: Instant) {
         guard !self.isStopped, self.upstreams[upstream].address != address else { return }
         self.upstreams[upstream].address = address
         while let socket = self.popIdle(upstream) {
@@ -21,13 +23,13 @@ extension PoolStateMachine {
     }
 
     /// The caller, or a socket, found out that the upstream cannot be reached.
-    mutating func markUnreachable(_ upstream: UpstreamID, now: ContinuousClock.Instant) {
+    mutating func markUnreachable(_ upstream: UpstreamID, now: Instant) {
         guard self.upstreams[upstream].health.failed(now: now, jitter: self.random.unit()) else { return }
         self.redirectWaiters(upstream, now: now)
     }
 
     /// Those who wait for an upstream that is down now go to their next candidate, in order, or are refused.
-    mutating func redirectWaiters(_ upstream: UpstreamID, now: ContinuousClock.Instant) {
+    mutating func redirectWaiters(_ upstream: UpstreamID, now: Instant) {
         while let id = self.upstreams[upstream].waiters.popFirst() {
             guard let lease = self.leases[id], lease.place == .waiting(upstream) else { continue }
             self.stopWaiting(owner: lease.owner, for: upstream)
@@ -44,7 +46,7 @@ extension PoolStateMachine {
 
     // MARK: - Idle sockets
 
-    func isIdle(_ socket: SocketID, since: ContinuousClock.Instant) -> Bool {
+    func isIdle(_ socket: SocketID, since: Instant) -> Bool {
         self.isCurrent(socket) && self.sockets[socket.slot].state == .idle(since: since)
     }
 
@@ -73,7 +75,7 @@ extension PoolStateMachine {
     // MARK: - New sockets
 
     /// Asks for as many sockets as those who wait and the minimum need, within all bounds.
-    mutating func supply(_ upstream: UpstreamID, now: ContinuousClock.Instant) {
+    mutating func supply(_ upstream: UpstreamID, now: Instant) {
         guard !self.isStopped, let remote = self.upstreams[upstream].address else { return }
         if case .down(let until) = self.upstreams[upstream].health.state, now < until { return }
         if let paused = self.openingPausedUntil, now < paused { return }
@@ -93,11 +95,11 @@ extension PoolStateMachine {
     }
 
     /// After something came free: every upstream may have been waiting for it.
-    mutating func supplyAll(now: ContinuousClock.Instant) {
+    mutating func supplyAll(now: Instant) {
         for upstream in self.upstreams.indices { self.supply(upstream, now: now) }
     }
 
-    private mutating func evictIdle(except upstream: UpstreamID, now: ContinuousClock.Instant) -> Bool {
+    private mutating func evictIdle(except upstream: UpstreamID, now: Instant) -> Bool {
         let others = self.upstreams.indices.filter { $0 != upstream && self.upstreams[$0].idleCount > 0 }
         guard let richest = others.max(by: { self.upstreams[$0].idleCount < self.upstreams[$1].idleCount }),
             let socket = self.popIdle(richest)
@@ -112,7 +114,7 @@ extension PoolStateMachine {
     /// configured for that family; nil when all that fit are used up.
     private func chooseLocal(
         for remote: PeerAddress,
-        now: ContinuousClock.Instant
+        now: Instant
     ) -> (index: Int?, address: IPAddress?)? {
         let addresses = self.settings.localAddresses
         let fitting = addresses.indices.filter { addresses[$0].isIPv4 == remote.ip.isIPv4 }

@@ -1,3 +1,5 @@
+internal import Timing
+
 // The table of sockets: places, states and the totals that follow from them.
 extension PoolStateMachine {
     func isCurrent(_ socket: SocketID) -> Bool {
@@ -69,7 +71,7 @@ extension PoolStateMachine {
         self.registrationCount += holds ? 1 : -1
     }
 
-    private mutating func setTimer(_ socket: SocketID, _ deadline: ContinuousClock.Instant) {
+    private mutating func setTimer(_ socket: SocketID, _ deadline: Instant) {
         if let timer = self.sockets[socket.slot].timer, timer <= deadline { return }
         self.sockets[socket.slot].timer = deadline
         self.timers.push(socket, at: deadline)

@@ -1,3 +1,5 @@
+internal import Timing
+
 /// The upstream pool's decisions: which socket a device gets, what becomes of it afterwards, and when new ones are made.
 ///
 /// A pure value: events in, actions out, time and randomness as arguments; it knows sockets by number only.
@@ -74,19 +76,19 @@ struct PoolStateMachine: Sendable {
         /// Under construction. Becomes `idle`, or `quarantined` when its port is still remembered, or `free`.
         case opening
         /// Ready for anybody.
-        case idle(since: ContinuousClock.Instant)
+        case idle(since: Instant)
         /// A ping is under way. Becomes `idle`.
-        case probing(until: ContinuousClock.Instant)
+        case probing(until: Instant)
         /// Somebody's. Becomes `idle`, `settling`, `resting` or `quarantined` by the way the lease ends.
         case leased(LeaseID)
         /// Its lease ended cleanly but the upstream has not acknowledged the last answer yet. Becomes `idle` or
         /// `quarantined`.
-        case settling(until: ContinuousClock.Instant)
+        case settling(until: Instant)
         /// Clean, but its message IDs would repeat too early. Becomes `idle`.
-        case resting(until: ContinuousClock.Instant)
+        case resting(until: Instant)
         /// May still get requests meant for its last device. Becomes `idle`; or `leased` again by the owner, if it was
         /// parked.
-        case quarantined(until: ContinuousClock.Instant, parkedBy: LeaseOwner?)
+        case quarantined(until: Instant, parkedBy: LeaseOwner?)
     }
 
     struct Socket: Sendable {
@@ -104,14 +106,14 @@ struct PoolStateMachine: Sendable {
         /// Nothing came from the upstream since the last request went out.
         var isAwaitingWord = false
         /// When the entry of this socket in `timers` comes up, if it has one.
-        var timer: ContinuousClock.Instant?
+        var timer: Instant?
     }
 
     struct Upstream: Sendable {
         var address: PeerAddress?
         var health = UpstreamHealth()
         /// May hold stale entries: one counts if the socket is idle since the time noted.
-        var idle = FIFO<(socket: SocketID, since: ContinuousClock.Instant)>()
+        var idle = FIFO<(socket: SocketID, since: Instant)>()
         var idleCount = 0
         var openingCount = 0
         /// May hold stale entries: one counts if the lease waits for this upstream.
@@ -144,16 +146,16 @@ struct PoolStateMachine: Sendable {
     var parked: [LeaseOwner: SocketID] = [:]
     /// Ports that were given back to the system while a server may still write to them; a new socket that happens to
     /// get one of them rests first.
-    var hotPorts: [PortKey: ContinuousClock.Instant] = [:]
-    var hotPortQueue = FIFO<(key: PortKey, until: ContinuousClock.Instant)>()
+    var hotPorts: [PortKey: Instant] = [:]
+    var hotPortQueue = FIFO<(key: PortKey, until: Instant)>()
     /// All waits are equally long, so their ends come in order.
-    var waitQueue = FIFO<(lease: LeaseID, until: ContinuousClock.Instant)>()
+    var waitQueue = FIFO<(lease: LeaseID, until: Instant)>()
     var timers = DeadlineHeap<SocketID>()
     var actions = FIFO<Action>()
     var localUse: [Int]
-    var localPausedUntil: [ContinuousClock.Instant?]
+    var localPausedUntil: [Instant?]
     /// No socket is made before this.
-    var openingPausedUntil: ContinuousClock.Instant?
+    var openingPausedUntil: Instant?
     var isStopped = false
     var random: SplitMix64
     private var lastLease: UInt64 = 0
@@ -180,7 +182,7 @@ struct PoolStateMachine: Sendable {
     mutating func acquire(
         _ owner: LeaseOwner,
         from candidates: [UpstreamID],
-        now: ContinuousClock.Instant
+        now: Instant
     ) -> Acquisition {
         guard !self.isStopped else { return .refused(.shutdown, retryAfter: .seconds(30)) }
         if let socket = self.takeParked(by: owner, candidates: candidates, now: now) {
@@ -213,7 +215,7 @@ struct PoolStateMachine: Sendable {
     }
 
     /// The owner has gone while it waited. A lease that has its socket already is released as unclean.
-    mutating func cancelWaiting(_ lease: LeaseID, now: ContinuousClock.Instant) {
+    mutating func cancelWaiting(_ lease: LeaseID, now: Instant) {
         self.release(lease, .unclean, isSettled: true, hasMessageIDs: true, now: now)
     }
 
@@ -229,7 +231,7 @@ struct PoolStateMachine: Sendable {
         _ end: LeaseEnd,
         isSettled: Bool,
         hasMessageIDs: Bool,
-        now: ContinuousClock.Instant
+        now: Instant
     ) -> SocketID? {
         guard let lease = self.leases.removeValue(forKey: id) else { return nil }
         switch lease.place {
@@ -296,7 +298,7 @@ struct PoolStateMachine: Sendable {
     private mutating func takeParked(
         by owner: LeaseOwner,
         candidates: [UpstreamID],
-        now: ContinuousClock.Instant
+        now: Instant
     ) -> SocketID? {
         guard let socket = self.parked[owner] else { return nil }
         let upstream = self.sockets[socket.slot].upstream
@@ -309,14 +311,14 @@ struct PoolStateMachine: Sendable {
         candidates.first { self.upstreams[$0].address != nil && self.upstreams[$0].health.isUp }
     }
 
-    private mutating func choose(_ candidates: [UpstreamID], now: ContinuousClock.Instant) -> UpstreamID? {
+    private mutating func choose(_ candidates: [UpstreamID], now: Instant) -> UpstreamID? {
         for upstream in candidates where self.upstreams[upstream].address != nil {
             if self.upstreams[upstream].health.admitsLease(now: now) { return upstream }
         }
         return nil
     }
 
-    private func unreachableRetryAfter(_ candidates: [UpstreamID], now: ContinuousClock.Instant) -> Duration {
+    private func unreachableRetryAfter(_ candidates: [UpstreamID], now: Instant) -> Duration {
         candidates.lazy.filter { self.upstreams[$0].address != nil }
             .map { self.upstreams[$0].health.retryAfter(now: now) }.min() ?? .seconds(10)
     }

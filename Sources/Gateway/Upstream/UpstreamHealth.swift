@@ -1,3 +1,5 @@
+internal import Timing
+
 /// Whether an upstream can be used: the circuit breaker of one server, as a pure value.
 ///
 /// ICMP's word is a hint only (RFC 7252, 4.2), so it never ends a bootstrap by itself; it keeps new ones away from a
@@ -8,10 +10,10 @@ struct UpstreamHealth: Sendable {
         /// Becomes `down` by a refusal, or by too many silences.
         case up(silences: Int)
         /// Nobody is let through until the time has come. Becomes `trial` then, or `up` when anything is heard.
-        case down(until: ContinuousClock.Instant)
+        case down(until: Instant)
         /// One device at a time is let through, at `nextLease`, and a ping goes out at `nextProbe`. Becomes `up` when
         /// anything is heard, `down` for longer when this fails too.
-        case trial(nextLease: ContinuousClock.Instant, nextProbe: ContinuousClock.Instant)
+        case trial(nextLease: Instant, nextProbe: Instant)
     }
 
     /// First back-off; doubled with each failure up to `longestBackoff`, with a quarter of jitter either way.
@@ -39,7 +41,7 @@ struct UpstreamHealth: Sendable {
 
     /// The upstream refused, or the network said that it cannot be reached. True if this is news; many sockets that
     /// report the same outage count once.
-    mutating func failed(now: ContinuousClock.Instant, jitter: Double) -> Bool {
+    mutating func failed(now: Instant, jitter: Double) -> Bool {
         if case .down(let until) = self.state, now < until { return false }
         self.failures = min(self.failures + 1, 16)
         self.state = .down(until: now + Self.backoff(failures: self.failures, jitter: jitter))
@@ -47,7 +49,7 @@ struct UpstreamHealth: Sendable {
     }
 
     /// A request timed out and nothing was heard meanwhile. True if the upstream counts as down from now on.
-    mutating func silent(now: ContinuousClock.Instant, jitter: Double) -> Bool {
+    mutating func silent(now: Instant, jitter: Double) -> Bool {
         switch self.state {
         case .up(let silences) where silences < Self.toleratedSilences:
             self.state = .up(silences: silences + 1)
@@ -60,7 +62,7 @@ struct UpstreamHealth: Sendable {
     }
 
     /// Whether a new lease may be given; in a trial this counts as the one device of the interval.
-    mutating func admitsLease(now: ContinuousClock.Instant) -> Bool {
+    mutating func admitsLease(now: Instant) -> Bool {
         self.startTrialIfDue(now: now)
         switch self.state {
         case .up:
@@ -75,7 +77,7 @@ struct UpstreamHealth: Sendable {
     }
 
     /// Whether a ping is due; the next one is planned in the same step.
-    mutating func takeProbe(now: ContinuousClock.Instant) -> Bool {
+    mutating func takeProbe(now: Instant) -> Bool {
         self.startTrialIfDue(now: now)
         guard case .trial(let nextLease, let nextProbe) = self.state, now >= nextProbe else { return false }
         self.state = .trial(nextLease: nextLease, nextProbe: now + Self.backoff(failures: self.failures, jitter: 0.5))
@@ -83,7 +85,7 @@ struct UpstreamHealth: Sendable {
     }
 
     /// When the next ping is due, if the upstream is not up.
-    var deadline: ContinuousClock.Instant? {
+    var deadline: Instant? {
         switch self.state {
         case .up: nil
         case .down(let until): until
@@ -92,7 +94,7 @@ struct UpstreamHealth: Sendable {
     }
 
     /// When it is worth trying again, for a device that was refused; never less than a second.
-    func retryAfter(now: ContinuousClock.Instant) -> Duration {
+    func retryAfter(now: Instant) -> Duration {
         switch self.state {
         case .up: .seconds(1)
         case .down(let until): max(.seconds(1), now.duration(to: until))
@@ -100,7 +102,7 @@ struct UpstreamHealth: Sendable {
         }
     }
 
-    private mutating func startTrialIfDue(now: ContinuousClock.Instant) {
+    private mutating func startTrialIfDue(now: Instant) {
         guard case .down(let until) = self.state, now >= until else { return }
         self.state = .trial(nextLease: now, nextProbe: now)
     }

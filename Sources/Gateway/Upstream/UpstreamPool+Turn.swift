@@ -3,6 +3,7 @@ internal import Glibc
 internal import Logging
 internal import NIOCore
 internal import NIOPosix
+internal import Timing
 
 // What one turn of the event loop does: datagrams, the machine's actions, deliveries, time.
 extension UpstreamPool {
@@ -14,7 +15,7 @@ extension UpstreamPool {
             self.counters.oversize += 1
             return
         }
-        let now = ContinuousClock.now
+        let now = Instant.now
         self.counters.datagramsIn &+= 1
         self.machine.received(socket, now: now)
         buffer.withUnsafeReadableBytes { connection.layer.receive($0, now: now, into: &self.events) }
@@ -33,7 +34,7 @@ extension UpstreamPool {
             metadata: ["local": "\(connection.local)", "error": "\(error)"]
         )
         guard (error as? IOError)?.errnoCode == ECONNREFUSED else { return }
-        let now = ContinuousClock.now
+        let now = Instant.now
         self.machine.refused(socket, now: now)
         self.carryOut()
         self.deliver(now: now)
@@ -63,7 +64,7 @@ extension UpstreamPool {
 
     /// Takes what a message layer had to say: datagrams into the arena, pool matters to the machine, the rest to the
     /// holder at the next occasion.
-    func dispatch(_ connection: Connection, now: ContinuousClock.Instant) {
+    func dispatch(_ connection: Connection, now: Instant) {
         var index = 0
         while index < self.events.count {
             let event = self.events[index]
@@ -107,7 +108,7 @@ extension UpstreamPool {
         if self.arena.isFull { self.flush() }
     }
 
-    private func finishSettling(_ connection: Connection, now: ContinuousClock.Instant) {
+    private func finishSettling(_ connection: Connection, now: Instant) {
         guard let isAcknowledged = connection.settling, connection.layer.statistics.unacknowledgedMessages == 0 else {
             return
         }
@@ -162,7 +163,7 @@ extension UpstreamPool {
     }
 
     private func probe(_ socket: PoolStateMachine.SocketID) {
-        let now = ContinuousClock.now
+        let now = Instant.now
         guard let connection = self.connection(socket) else { return }
         connection.probe = connection.layer.ping(now: now, into: &self.events)
         self.dispatch(connection, now: now)
@@ -204,7 +205,7 @@ extension UpstreamPool {
     }
 
     private func opened(_ socket: PoolStateMachine.SocketID, _ result: Result<any Channel, any Error>) {
-        let now = ContinuousClock.now
+        let now = Instant.now
         defer {
             self.carryOut()
             self.endWarmUpIfReady()
@@ -294,7 +295,7 @@ extension UpstreamPool {
 
     /// Tells the holder what has come up. What its own calls bring up in the meantime follows in the same loop, after
     /// each callback has returned.
-    func deliver(now: ContinuousClock.Instant) {
+    func deliver(now: Instant) {
         guard !self.isDelivering, let holder = self.holder else { return }
         self.isDelivering = true
         defer { self.isDelivering = false }
@@ -355,7 +356,7 @@ extension UpstreamPool {
     }
 
     /// `inout` although nothing changes: what is read through a property of a class is copied as a whole first.
-    private static func deadline(of layer: inout MessageLayer) -> ContinuousClock.Instant? { layer.deadline }
+    private static func deadline(of layer: inout MessageLayer) -> Instant? { layer.deadline }
 
     private func armTimer() {
         let deadlines = [self.layerTimers.earliest, self.machine.deadline].compactMap { $0 }
@@ -363,7 +364,7 @@ extension UpstreamPool {
         if let timerDue = self.timerDue, timerDue <= due { return }
         self.timer?.cancel()
         self.timerDue = due
-        let delay = max(ContinuousClock.now.duration(to: due), .milliseconds(1))
+        let delay = max(Instant.now.duration(to: due), .milliseconds(1))
         self.timer = self.loop.scheduleTask(in: TimeAmount(delay)) { [weak self] in
             self?.assumeIsolated { $0.timerFired() }
         }
@@ -372,7 +373,7 @@ extension UpstreamPool {
     private func timerFired() {
         self.timer = nil
         self.timerDue = nil
-        let now = ContinuousClock.now
+        let now = Instant.now
         if let due = self.machine.deadline, due <= now {
             self.machine.handleDeadline(now: now)
             self.carryOut()

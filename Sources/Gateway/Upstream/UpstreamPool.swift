@@ -2,6 +2,7 @@ package import CoAP
 package import Logging
 internal import LwM2M
 package import NIOCore
+package import Timing
 
 /// The upstream sockets of a shard, leased to one device at a time.
 ///
@@ -32,7 +33,7 @@ package actor UpstreamPool: LoopActor {
         var layer: MessageLayer
         var lease: LeaseID?
         /// The entry of this socket in `layerTimers`.
-        var scheduled: ContinuousClock.Instant?
+        var scheduled: Instant?
         var probe: MessageLayer.ExchangeID?
         /// Set between a clean release and the last acknowledgement: whether all answers so far were acknowledged.
         var settling: Bool?
@@ -102,7 +103,7 @@ package actor UpstreamPool: LoopActor {
     // Time.
     var layerTimers = DeadlineHeap<PoolStateMachine.SocketID>()
     var timer: Scheduled<Void>?
-    var timerDue: ContinuousClock.Instant?
+    var timerDue: Instant?
 
     /// - Parameters:
     ///   - capacity: what the host allows; nil: read from the system now.
@@ -149,7 +150,7 @@ package actor UpstreamPool: LoopActor {
         _ upstreams: [GatewayConfiguration.Upstream],
         relays: [GatewayConfiguration.Upstream] = []
     ) async {
-        let now = ContinuousClock.now
+        let now = Instant.now
         for upstream in upstreams { _ = self.id(of: upstream, isRelay: false, now: now) }
         for relay in relays { _ = self.id(of: relay, isRelay: true, now: now) }
         let ready = self.loop.makePromise(of: Void.self)
@@ -187,7 +188,7 @@ package actor UpstreamPool: LoopActor {
     package func acquire(
         for owner: LeaseOwner,
         upstreams: [GatewayConfiguration.Upstream],
-        now: ContinuousClock.Instant
+        now: Instant
     ) -> LeaseResult {
         let candidates = upstreams.map { self.id(of: $0, isRelay: owner.isRegistration, now: now) }
         let result = self.machine.acquire(owner, from: candidates, now: now)
@@ -213,7 +214,7 @@ package actor UpstreamPool: LoopActor {
     ///
     /// With ``LeaseEnd/clean`` an answer that was sent as CON may still be unacknowledged: the socket then goes back to
     /// the pool when the upstream has acknowledged it, and to quarantine if it never does.
-    package func release(_ lease: LeaseID, _ end: LeaseEnd, now: ContinuousClock.Instant) {
+    package func release(_ lease: LeaseID, _ end: LeaseEnd, now: Instant) {
         guard let socket = self.machine.socket(of: lease), let connection = self.connection(socket) else {
             self.machine.cancelWaiting(lease, now: now)
             return
@@ -238,7 +239,7 @@ package actor UpstreamPool: LoopActor {
     }
 
     /// The owner has gone while it waited.
-    package func cancelWaiting(_ lease: LeaseID, now: ContinuousClock.Instant) {
+    package func cancelWaiting(_ lease: LeaseID, now: Instant) {
         self.release(lease, .unclean, now: now)
     }
 
@@ -246,7 +247,7 @@ package actor UpstreamPool: LoopActor {
     package func local(of lease: LeaseID) -> String? { self.connection(of: lease)?.local }
 
     /// New leases keep away from this upstream for a while: the caller found out that it is of no use.
-    package func markUnreachable(_ upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant) {
+    package func markUnreachable(_ upstream: GatewayConfiguration.Upstream, now: Instant) {
         for isRelay in [false, true] {
             guard let id = self.routes[Route(uri: upstream.uri, isRelay: isRelay)] else { continue }
             self.machine.markUnreachable(id, now: now)
@@ -269,7 +270,7 @@ package actor UpstreamPool: LoopActor {
         _ request: CoAPRequest,
         replacing observation: MessageLayer.ExchangeID? = nil,
         on lease: LeaseID,
-        now: ContinuousClock.Instant
+        now: Instant
     ) -> MessageLayer.ExchangeID? {
         guard let connection = self.connection(of: lease) else { return nil }
         self.machine.requested(connection.id)
@@ -283,7 +284,7 @@ package actor UpstreamPool: LoopActor {
         to request: MessageLayer.RequestID,
         with response: CoAPResponse,
         on lease: LeaseID,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         guard let connection = self.connection(of: lease) else { return }
         connection.layer.respond(to: request, response, now: now, into: &self.events)
@@ -296,7 +297,7 @@ package actor UpstreamPool: LoopActor {
         _ response: CoAPResponse,
         confirmable: Bool,
         on lease: LeaseID,
-        now: ContinuousClock.Instant
+        now: Instant
     ) {
         guard let connection = self.connection(of: lease) else { return }
         connection.layer.notify(request, response, confirmable: confirmable, now: now, into: &self.events)
@@ -304,7 +305,7 @@ package actor UpstreamPool: LoopActor {
     }
 
     /// Refuses a request of the server with RST.
-    package func reset(_ request: MessageLayer.RequestID, on lease: LeaseID, now: ContinuousClock.Instant) {
+    package func reset(_ request: MessageLayer.RequestID, on lease: LeaseID, now: Instant) {
         guard let connection = self.connection(of: lease) else { return }
         connection.layer.reset(request, now: now, into: &self.events)
         self.dispatch(connection, now: now)
@@ -336,7 +337,7 @@ package actor UpstreamPool: LoopActor {
         self.counters.leasesGranted += 1
     }
 
-    func hasMessageIDs(_ connection: Connection, now: ContinuousClock.Instant) -> Bool {
+    func hasMessageIDs(_ connection: Connection, now: Instant) -> Bool {
         connection.layer.availableMessageIDs(now: now) >= Self.messageIDsForLease
     }
 
@@ -344,7 +345,7 @@ package actor UpstreamPool: LoopActor {
     private func id(
         of upstream: GatewayConfiguration.Upstream,
         isRelay: Bool,
-        now: ContinuousClock.Instant
+        now: Instant
     ) -> PoolStateMachine.UpstreamID {
         let route = Route(uri: upstream.uri, isRelay: isRelay)
         if let id = self.routes[route] { return id }

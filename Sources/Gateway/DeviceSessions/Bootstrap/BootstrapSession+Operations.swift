@@ -1,6 +1,7 @@
 package import CoAP
 internal import LwM2M
 internal import Secrets
+package import Timing
 
 /// The commands of the bootstrap server: Discover, Read, Write, Delete, Finish (spec 1.3 to 1.7).
 extension BootstrapSession {
@@ -12,7 +13,7 @@ extension BootstrapSession {
 
     /// A new request of the server on the lease of this bootstrap.
     package mutating func upstreamRequested(
-        _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: ContinuousClock.Instant, wallClock: Int64,
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: Instant, wallClock: Int64,
         into actions: inout [Action]
     ) {
         guard let step = self.attempt?.step else {
@@ -258,7 +259,7 @@ extension BootstrapSession {
 
     /// The device has answered the command that is under way.
     package mutating func deviceAnswered(
-        _ response: CoAPResponse, now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
+        _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
         guard !response.isPartial else {
@@ -308,7 +309,7 @@ extension BootstrapSession {
     }
 
     private mutating func continueWithHeld(
-        now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
+        now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         self.attempt?.step = .running(nil)
         while case .running(.none)? = self.attempt?.step, let next = self.attempt?.takeFirstHeld() {

@@ -1,6 +1,7 @@
 package import CoAP
 internal import LwM2M
 package import Secrets
+package import Timing
 
 /// The bootstrap of one device, from its Bootstrap-Request to the answer to Finish: events in, actions out.
 ///
@@ -70,7 +71,7 @@ package struct BootstrapSession: Sendable {
     private var nextNumber = 0
     /// When ``handleDeadline(now:wallClock:into:)`` has to be called; nil while nothing runs. Moved by every command of
     /// the server: the device gives up after the same time without one (spec 1.7).
-    package private(set) var deadline: ContinuousClock.Instant?
+    package private(set) var deadline: Instant?
 
     package init(subject: Subject, configuration: Shared<GatewayConfiguration>) {
         self.subject = subject
@@ -89,7 +90,7 @@ package struct BootstrapSession: Sendable {
     /// What the running bootstrap has minted.
     var mintedIdentities: [PSKIdentity] { self.attempt?.minted.map(\.identity) ?? [] }
 
-    mutating func startTimer(_ now: ContinuousClock.Instant) {
+    mutating func startTimer(_ now: Instant) {
         self.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
     }
 
@@ -105,7 +106,7 @@ package struct BootstrapSession: Sendable {
     /// request wins: a running bootstrap is superseded and the new one goes upstream from the same port, so that the
     /// server replaces its session too (T3).
     package mutating func deviceRequested(
-        _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: ContinuousClock.Instant, wallClock: Int64,
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: Instant, wallClock: Int64,
         into actions: inout [Action]
     ) {
         switch Gate.judge(request, record: self.subject.record, arrival: self.subject.arrival) {
@@ -152,7 +153,7 @@ package struct BootstrapSession: Sendable {
     // MARK: - The lease
 
     package mutating func leaseGranted(
-        _ upstream: GatewayConfiguration.Upstream, now: ContinuousClock.Instant, into actions: inout [Action]
+        _ upstream: GatewayConfiguration.Upstream, now: Instant, into actions: inout [Action]
     ) {
         guard case .leasing? = self.attempt?.step else { return }
         self.attempt?.ask(upstream, into: &actions)
@@ -181,7 +182,7 @@ package struct BootstrapSession: Sendable {
     // MARK: - The upstream's answer to POST /bs
 
     package mutating func upstreamAnswered(
-        _ response: CoAPResponse, now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
+        _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let request = self.attempt?.request, case .requesting? = self.attempt?.step else { return }
         // Only exactly 2.04 counts as accepted (spec 1.2). The diagnostic stays here: it may name what is behind us.
@@ -252,7 +253,7 @@ package struct BootstrapSession: Sendable {
 
     /// The time in which the next command of the server had to come is over: the device has given up as well (spec 1.7).
     package mutating func handleDeadline(
-        now: ContinuousClock.Instant, wallClock: Int64, into actions: inout [Action]
+        now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let attempt = self.attempt, let deadline = self.deadline, deadline <= now else { return }
         self.deviceGone(attempt.refusal ?? .upstreamSilent, wallClock: wallClock, into: &actions)

@@ -1,5 +1,6 @@
 package import CoAP
 internal import LwM2M
+internal import Timing
 
 /// The registration leg of one device: its Register, Update and De-register go to the LwM2M server behind the gateway,
 /// the server's requests come back, and observations run on. Events in, actions out; no sockets, clocks or tasks.
