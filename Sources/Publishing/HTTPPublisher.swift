@@ -93,6 +93,7 @@ package final class HTTPPublisher: CredentialPublisher {
         case .connectTimeout?, .tlsHandshakeTimeout?: PublicationFailure(.unreachable, "cannot connect in time")
         case .cancelled?, .alreadyShutdown?: PublicationFailure(.unreachable, "the gateway is stopping")
         case let error?: PublicationFailure(.unreachable, error.shortDescription)
+        case nil where error is CancellationError: PublicationFailure(.unreachable, "the gateway is stopping")
         case nil: PublicationFailure(.unreachable, Self.shown("\(error)"))
         }
     }

@@ -110,6 +110,29 @@ struct PublicationTests {
         }
     }
 
+    @Test("A server that holds several keys gets each when it is minted, and loses those that end")
+    func webhook() async throws {
+        try await Stage.run { stage in
+            let server = try await stage.secureServer()
+            let (gateway, _) = try await stage.publishing(
+                "{ webhook: \"\(server.uri)/hook\", keys-per-endpoint: many }")
+            let sim = try await stage.addSIM(to: gateway)
+            let (_, first) = try await stage.bootstrap(sim, at: gateway)
+            let (_, second) = try await stage.bootstrap(sim, at: gateway)
+            #expect(try await server.history(of: sim.iccid, count: 2) == [first, second])
+            // One that comes to nothing takes its key along, and leaves the others.
+            let (status, _) = try await stage.bootstrap(sim, at: gateway, ["--refuse-finish"])
+            #expect(status == 1)
+            #expect(try await server.history(of: sim.iccid, count: 4).last == "-")
+            try await stage.run(
+                "bootgate credentials", Programs.gateway,
+                ["credentials", "revoke", sim.iccid, "--config", gateway.configuration])
+            #expect(try await server.history(of: sim.iccid, count: 6).suffix(2) == ["-", "-"])
+            let events = server.program.output.events
+            #expect(Set(events.compactMap { $0.name == "delete" ? $0.text("identity") : nil }).count == 3)
+        }
+    }
+
     @Test("Suspension and revocation withdraw the key, again and again until the server agrees")
     func withdrawn() async throws {
         try await Stage.run { stage in

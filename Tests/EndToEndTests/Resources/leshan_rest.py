@@ -83,6 +83,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             say("put", step=step(endpoint), endpoint=endpoint, identity=identity, key=fingerprint, shape=shape)
         self.answer(204)
 
+    def do_POST(self):
+        """The same as a webhook, which holds several keys of an endpoint beside each other."""
+        body = self.handled()
+        if body is None:
+            return
+        message = json.loads(body)
+        endpoint, identity = message["endpoint"], message["identity"]
+        with lock:
+            if message["action"] == "publish":
+                key = hashlib.sha256(bytes.fromhex(message["key"])).hexdigest()[:8]
+                say("put", step=step(endpoint), endpoint=endpoint, identity=identity, key=key, shape="webhook")
+            else:
+                say("delete", step=step(endpoint), endpoint=endpoint, identity=identity)
+        self.answer(200)
+
     def do_DELETE(self):
         if self.handled() is None:
             return
