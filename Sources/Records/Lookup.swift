@@ -120,7 +120,9 @@ struct Lookup: Sendable {
         private static let bootstrapSQL = "SELECT \(SIMTable.columns) FROM sims WHERE identity = ?"
         private static let credentialSQL = """
             SELECT sealed_key, iccid, endpoint, server, short_server_id, state, minted_at, succeeded_at, \
-            (SELECT at FROM revocations r WHERE r.iccid = c.iccid) \
+            (SELECT at FROM revocations r WHERE r.iccid = c.iccid), \
+            (SELECT max(at) FROM narrow_revocations n WHERE n.iccid = c.iccid AND n.server IN ('', c.server) \
+            AND n.identity IN (x'', c.identity)) \
             FROM \(Lookup.credentialsSchema).credentials c WHERE identity = ?
             """
         private static let simSQL = "SELECT \(SIMTable.columns) FROM sims WHERE iccid = ?"
@@ -187,6 +189,7 @@ struct Lookup: Sendable {
         let state = life.state(at: now, under: self.lifetimes)
         if state == .revoked { return nil }
         if let revokedAt = row.optionalInteger(8), mintedAt <= revokedAt { return nil }
+        if let revokedAt = row.optionalInteger(9), mintedAt <= revokedAt { return nil }
         return OneTimeCredential(
             identity: identity,
             key: key,

@@ -18,11 +18,11 @@ package final class Records: Sendable {
 
     let configuration: RecordsConfiguration
     let outbox: Outbox
-    private let credentialTable: CredentialTable
+    let credentialTable: CredentialTable
     private let grantTable: GrantTable
     private let lookup: Lookup
     private let feed: ChangeFeed
-    private let commits: SharedTransactions
+    let commits: SharedTransactions
 
     /// Opens both stores, makes what is missing, and checks that the records key is the right one.
     package init(_ configuration: RecordsConfiguration, logger: Logger) throws(RecordsError) {
@@ -104,6 +104,13 @@ extension Records: RecordStore {
     package func changes() -> AsyncStream<RecordChange> { self.feed.changes() }
 }
 
+extension Records {
+    /// Reads `credentials.db` beside whoever writes.
+    func readCredentials<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
+        do { return try await self.credentials.pool.read(body) } catch { throw self.credentials.file.explain(error) }
+    }
+}
+
 extension Records: CredentialStore {
     package func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws {
         guard !credentials.isEmpty || !grants.isEmpty else { return }
@@ -141,25 +148,36 @@ extension Records: CredentialStore {
     }
 }
 
+/// A credential that somebody has ended, and why.
+package struct RevokedCredential: Sendable, Equatable {
+    package var credential: OneTimeCredential
+    package var cause: FailureCause
+}
+
 extension Records {
     /// How long an ended credential is remembered, so that its device gets 4.03 rather than silence.
     package static let remembrance: Duration = .seconds(90 * 86_400)
 
     /// Writes down what the passage of time has ended and forgets what ended long ago. `serve` calls it every hour;
     /// look-ups judge time by themselves, so nothing depends on when. Works in small commits.
-    package func sweep() async throws {
+    ///
+    /// - Returns: the credentials that time has ended.
+    @discardableResult
+    package func sweep() async throws -> [EndedCredential] {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let grantTable = self.grantTable
         let limit = 500
+        var ended: [EndedCredential] = []
         while true {
-            let done = try await self.commits.run { db in
+            let (some, done) = try await self.commits.run { db in
                 let now = clock()
                 let horizon = CredentialLife.threshold(Self.remembrance, now: now)
                 let credentials = try table.sweep(at: now, horizon: horizon, limit: limit, in: db)
                 let grants = try grantTable.sweep(at: now, horizon: horizon, limit: limit, in: db)
-                return max(credentials.ended, credentials.forgotten, grants)
+                return (credentials.ended, max(credentials.ended.count, credentials.forgotten, grants))
             }
-            if done < limit { return }
+            ended += some
+            if done < limit { return ended }
         }
     }
 
@@ -171,7 +189,7 @@ extension Records {
     /// until it finds no more.
     ///
     /// - Returns: the credentials that lived until now, and whether there are more marks.
-    package func applyRevocations() async throws -> (revoked: [OneTimeCredential], hasMore: Bool) {
+    package func applyRevocations() async throws -> (revoked: [RevokedCredential], hasMore: Bool) {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let limit = 500
         let horizon = CredentialLife.threshold(Self.revocationGrace, now: clock())
@@ -181,10 +199,16 @@ extension Records {
         let revoked = try await self.commits.run { db in
             let now = clock()
             return try marks.flatMap { mark in
-                try grantTable.revoke(
-                    iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, in: db
-                )
-                return try table.revoke(iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, in: db)
+                let limit = mark.isLive ? mark.at : nil
+                if mark.identity == nil {
+                    try grantTable.revoke(
+                        iccid: mark.iccid, server: mark.server, mintedUpTo: limit, at: now, in: db
+                    )
+                }
+                return try table.revoke(
+                    iccid: mark.iccid, server: mark.server, identity: mark.identity, mintedUpTo: limit, at: now,
+                    in: db
+                ).map { RevokedCredential(credential: $0, cause: mark.cause) }
             }
         }
         try self.sims.settleRevocations(marks, horizon: horizon)

@@ -156,7 +156,7 @@ struct BootstrapSessionTests {
         script.deviceAnswers(.changed)
         let finish = script.nextID()
         script.upstreamRequests(finish, BootstrapScript.finish)
-        #expect(script.stored(false).first == .answerUpstream(finish, CoAPResponse(.internalServerError)))
+        #expect(script.stored(.storeUnavailable).first == .answerUpstream(finish, CoAPResponse(.internalServerError)))
         #expect(script.ends == [.storeUnavailable])
     }
 

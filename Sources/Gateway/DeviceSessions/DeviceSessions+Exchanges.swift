@@ -245,8 +245,14 @@ extension DeviceSessions {
             for credential in credentials {
                 self.fresh[credential.identity] = .registration(credential, session.record)
             }
-            self.storeQueue.append(StoreOrder(session: session, credentials: credentials, grants: grants))
+            self.storeQueue.append(
+                StoreOrder(
+                    session: session, bootstrap: session.bootstrap?.number, credentials: credentials, grants: grants
+                ))
         case .discard(let identities, let grants): self.discard(identities, grants: grants)
+        case .publish(let credentials): self.publish(credentials, for: session)
+        case .restore(let credentials): self.restore(credentials)
+        case .commit(let credentials, let keys): self.commit(credentials, keys)
         case .journal(let event): self.journal(event, of: session)
         case .warn(let cause):
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)

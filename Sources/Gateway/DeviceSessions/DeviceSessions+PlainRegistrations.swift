@@ -29,11 +29,12 @@ extension DeviceSessions {
             self.awaitGrant(id, request, of: session, at: rule, now: work.now)
             return
         }
-        let owner = LeaseOwner(iccid: session.record.iccid, leg: .registration(server: rule.name))
-        if session.registration == nil, let known = self.registrations[owner], known.arrival == .plain,
-            Self.owns(request, &known.relay)
+        if session.registration == nil,
+            let known = self.registrations[session.record.iccid]?.first(where: {
+                $0.arrival == .plain && $0.server == rule.name && Self.owns(request, &$0.relay)
+            })
         {
-            self.enterRegistration(session, Self.subject(known.relay.subject, session), at: rule.relay, now: work.now)
+            self.move(known, to: session, Self.subject(known.relay.subject, session), now: work.now)
         }
         guard let registration = session.registration else {
             session.layer.respond(to: id, CoAPResponse(.notFound), now: work.now, into: &work.events)
@@ -77,15 +78,15 @@ extension DeviceSessions {
         switch Gate.judgeRegistration(request, record: session.record, grant: grant) {
         case .admit(let endpoint):
             self.noteAnswer(of: session)
+            guard let grant else { return }
             self.enterRegistration(
                 session,
                 RegistrationRelay.Subject(
                     iccid: session.record.iccid, endpoint: endpoint, server: rule.name, standing: .active,
                     peer: session.peer.key.address.description, session: session.id
                 ),
-                at: rule.relay, now: now
+                by: .grant(grant), at: rule.relay, now: now
             )
-            session.registration?.unusedGrant = grant
             session.registration?.relay.deviceRequested(
                 id, request, wallClock: work.wallClock, into: &work.registration
             )

@@ -6,27 +6,41 @@ internal import Timing
 extension DeviceSessions {
     // MARK: - Sessions come and go
 
-    /// A device has shown who it is: its registration, if it has one, goes on with this session.
+    /// A device has shown who it is and by what right it comes: its registration, if it has one, goes on with this session.
     func enterRegistration(
-        _ session: DeviceSession, _ subject: RegistrationRelay.Subject, at relay: GatewayConfiguration.Upstream,
-        now: Instant
+        _ session: DeviceSession, _ subject: RegistrationRelay.Subject, by right: Registration.Right,
+        at relay: GatewayConfiguration.Upstream, now: Instant
     ) {
-        let owner = LeaseOwner(iccid: subject.iccid, leg: .registration(server: subject.server))
         let isEntitled = subject.standing == .pending || subject.standing == .active
-        if isEntitled, let known = self.registrations[owner] {
+        let known = self.registrations[subject.iccid]?.first {
+            $0.server == subject.server && $0.shortServerID == right.shortServerID
+        }
+        if isEntitled, let known {
+            known.right = right
             self.move(known, to: session, subject, now: now)
             return
         }
         let registration = Registration(
-            owner: owner, relay: RegistrationRelay(subject: subject, record: session.record, relay: relay),
-            session: session
+            right, relay: RegistrationRelay(subject: subject, record: session.record, relay: relay), session: session
         )
         session.registration = registration
         // A key past its life gets its 4.03, and touches nothing that another key has.
-        if isEntitled { self.registrations[owner] = registration }
+        if isEntitled { self.list(registration) }
     }
 
-    private func move(
+    private func list(_ registration: Registration) {
+        guard self.registrations[registration.iccid]?.contains(where: { $0 === registration }) != true else { return }
+        self.registrations[registration.iccid, default: []].append(registration)
+    }
+
+    private func strike(_ registration: Registration) {
+        self.lifetimes.remove(registration)
+        var others = self.registrations[registration.iccid] ?? []
+        others.removeAll { $0 === registration }
+        self.registrations[registration.iccid] = others.isEmpty ? nil : others
+    }
+
+    func move(
         _ registration: Registration, to session: DeviceSession, _ subject: RegistrationRelay.Subject,
         now: Instant
     ) {
@@ -46,7 +60,7 @@ extension DeviceSessions {
         registration.arrival = session.arrival
         session.registration = registration
         // Without a session it may have been forgotten a moment ago.
-        self.registrations[registration.owner] = registration
+        self.list(registration)
         self.followLife(of: registration)
     }
 
@@ -76,12 +90,6 @@ extension DeviceSessions {
         self.carryOut(consume work, for: registration)
     }
 
-    func registrations(of iccid: String) -> [Registration] {
-        self.configuration.servers.compactMap {
-            self.registrations[LeaseOwner(iccid: iccid, leg: .registration(server: $0.name))]
-        }
-    }
-
     func lifetimeDue(_ registration: Registration, now: Instant) {
         var work = self.beginWork(now: now)
         registration.relay.handleDeadline(now: now, wallClock: work.wallClock, into: &work.registration)
@@ -92,8 +100,7 @@ extension DeviceSessions {
     /// Sees to it that the end of the lifetime is noticed, and that nothing stays of a registration that is over.
     private func followLife(of registration: Registration) {
         if Self.isOver(&registration.relay) {
-            self.lifetimes.remove(registration)
-            if self.registrations[registration.owner] === registration { self.registrations[registration.owner] = nil }
+            self.strike(registration)
         } else if let deadline = Self.deadline(of: &registration.relay) {
             self.lifetimes.wake(registration, by: deadline)
         } else {
@@ -171,7 +178,11 @@ extension DeviceSessions {
             registration.resting.remove(exchange)
         case .deviceIsProven: if let session = registration.session { self.noteAnswer(of: session) }
         case .lifeChanged:
-            if let grant = registration.unusedGrant.take(), registration.relay.isRegistered { self.use(grant) }
+            if case .grant(var grant) = registration.right, grant.state == .pending, registration.relay.isRegistered {
+                self.use(grant)
+                grant.state = .active
+                registration.right = .grant(grant)
+            }
             self.followLife(of: registration)
         case .journal(let event): self.note(event, of: registration, now: work.now)
         case .count(let refused): self.counters.drop(refused.rawValue)
@@ -191,7 +202,7 @@ extension DeviceSessions {
             guard let cause = event.cause else { return }
             self.counters.registrationsRefused[cause, default: 0] += 1
             let peer = registration.session?.peer.key.address
-            self.failures.report(cause, iccid: registration.owner.iccid, peer: peer, now: now)
+            self.failures.report(cause, iccid: registration.iccid, peer: peer, now: now)
         default: break
         }
     }
@@ -199,7 +210,7 @@ extension DeviceSessions {
     private func acquireLease(
         to upstream: GatewayConfiguration.Upstream, for registration: Registration, _ work: inout Work
     ) {
-        let result = self.pool.enter((registration.owner, upstream, work.now)) {
+        let result = self.pool.enter((registration.leaseOwner, upstream, work.now)) {
             $0.acquire(for: $1.0, upstreams: [$1.1], now: $1.2)
         }
         switch result {
@@ -260,7 +271,7 @@ extension FailureCause {
     /// back and go on.
     fileprivate var endsRegistration: Bool {
         switch self {
-        case .suspended, .retired, .unauthorized, .shutdown: true
+        case .suspended, .retired, .removed, .revoked, .unauthorized, .shutdown: true
         default: false
         }
     }

@@ -17,6 +17,8 @@ package actor DeviceSessions: LoopActor {
         package var configuration: GatewayConfiguration
         package var records: any RecordStore
         package var credentials: any CredentialStore
+        /// Nil when no server is told keys.
+        package var publications: PublicationDesk?
         package var audit: any AuditSink
         package var logger: Logger
         /// Monotonic time.
@@ -33,12 +35,14 @@ package actor DeviceSessions: LoopActor {
 
         package init(
             configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
-            audit: any AuditSink, logger: Logger, now: @escaping @Sendable () -> Instant,
+            publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger,
+            now: @escaping @Sendable () -> Instant,
             wallClock: @escaping @Sendable () -> Int64, seed: UInt64
         ) {
             self.configuration = configuration
             self.records = records
             self.credentials = credentials
+            self.publications = publications
             self.audit = audit
             self.logger = logger
             self.now = now
@@ -69,8 +73,8 @@ package actor DeviceSessions: LoopActor {
 
     var peers: [PeerKey: DevicePeer] = [:]
     var byLease: [LeaseID: LeaseUser] = [:]
-    /// The one registration of each SIM at each server, whether its device has a session or not.
-    var registrations: [LeaseOwner: Registration] = [:]
+    /// The registrations of each SIM, one for each account, whether its device has a session or not.
+    var registrations: [String: [Registration]] = [:]
     /// The live sessions whose records carry a connection ID.
     var byConnectionID: [ConnectionID: DeviceSession] = [:]
     var byICCID: [String: [DeviceSession]] = [:]
@@ -118,6 +122,8 @@ package actor DeviceSessions: LoopActor {
     /// Credentials and grants of one bootstrap that go to disk with those of others.
     struct StoreOrder {
         let session: DeviceSession
+        /// Of the session's bootstraps; see ``BootstrapSession/number``.
+        let bootstrap: Int?
         let credentials: [OneTimeCredential]
         let grants: [PlainGrant]
     }

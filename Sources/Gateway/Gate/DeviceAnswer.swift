@@ -8,7 +8,8 @@ package enum DeviceAnswer {
 
     package static func response(to cause: FailureCause, upstreamCode: CoAPCode? = nil) -> CoAPResponse {
         switch cause {
-        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .suspended, .retired, .malformed:
+        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .suspended, .retired, .removed,
+            .revoked, .malformed:
             CoAPResponse(.badRequest)
         case .upstreamRefused: CoAPResponse(upstreamCode ?? .badGateway)
         case .upstreamSilent: CoAPResponse(.gatewayTimeout)

@@ -6,6 +6,10 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case wrongKey = "wrong key"
     case suspended
     case retired
+    /// The SIM's record was removed.
+    case removed
+    /// The operator has revoked a credential.
+    case revoked
     case noRouteForServer = "no route for server"
     case upstreamUnreachable = "upstream unreachable"
     case upstreamSilent = "upstream silent"
@@ -37,7 +41,7 @@ package enum FailureCause: String, Sendable, CaseIterable {
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
             .unsupported:
             .upstream
-        case .suspended, .retired, .noRouteForServer, .shutdown: .operator
+        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .shutdown: .operator
         case .storeUnavailable, .limit, .internal: .gateway
         }
     }

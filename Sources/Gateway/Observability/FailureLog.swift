@@ -67,6 +67,8 @@ extension FailureCause {
         case .wrongKey: "compare the key of the SIM record with the device's; `bootgate sim set ICCID key=…` changes it"
         case .suspended: "`bootgate sim resume ICCID` lets it in again"
         case .retired: "the SIM is retired; add it anew if that was a mistake"
+        case .removed: "the SIM has no record any more; add it anew if that was a mistake"
+        case .revoked: "nothing: the device bootstraps again"
         case .noRouteForServer: "add an entry to `servers` that matches the account, with the form of `device` it needs"
         case .upstreamUnreachable: "start the server behind the gateway, or correct its address"
         case .upstreamSilent: "see whether the server behind the gateway answers, and whether a firewall drops its port"

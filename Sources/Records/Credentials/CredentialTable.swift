@@ -1,6 +1,6 @@
 internal import Foundation
 internal import GRDB
-internal import Gateway
+package import Gateway
 internal import Secrets
 
 /// One-time credentials as rows of `credentials`: every write of the store, each to be run inside a transaction.
@@ -10,7 +10,7 @@ struct CredentialTable: Sendable {
 
     func insert(_ credential: OneTimeCredential, at now: Int64, in db: Database) throws {
         let set = try self.set(iccid: credential.iccid, server: credential.server, in: db)
-        try self.apply(set.changesBeforeMinting(at: now), at: now, in: db)
+        try self.apply(set.changesBeforeMinting(for: credential.shortServerID, at: now), at: now, in: db)
         let statement = try db.cachedStatement(
             sql: """
                 INSERT INTO credentials (identity, sealed_key, fingerprint, iccid, endpoint, server, short_server_id, \
@@ -26,11 +26,14 @@ struct CredentialTable: Sendable {
     }
 
     /// See `CredentialStore.prove`.
-    func prove(_ identity: PSKIdentity, at now: Int64, in db: Database) throws -> [OneTimeCredential] {
+    func prove(
+        _ identity: PSKIdentity, keepingPrevious: Bool = false, at now: Int64, in db: Database
+    ) throws -> [OneTimeCredential] {
         guard let row = try self.row(identity, in: db) else { return [] }
         let set = try self.set(iccid: row[1], server: row[2], in: db)
-        let changes = set.changesOnProof(of: row[0], at: now)
+        let changes = set.changesOnProof(of: row[0], keepingPrevious: keepingPrevious, at: now)
         try self.apply(changes, at: now, in: db)
+        if !changes.isEmpty { try PublicationTable.review(iccid: row[1], server: row[2], at: now, in: db) }
         return try changes.compactMap { change in
             guard case .state(let id, _) = change else { return nil }
             return try self.credential(id: id, in: db)
@@ -46,22 +49,31 @@ struct CredentialTable: Sendable {
         for (owner, ids) in owners {
             let set = try self.set(iccid: owner[0], server: owner[1], in: db)
             try self.apply(set.changesOnDiscard(of: ids, at: now), at: now, in: db)
+            try PublicationTable.review(iccid: owner[0], server: owner[1], at: now, in: db)
         }
     }
 
-    /// Ends the credentials of a SIM that were minted up to `limit`; nil: all of them.
+    /// Ends the credentials of a SIM that were minted up to `limit`; nil: all of them. `server` and `identity` leave all
+    /// others out.
     ///
     /// - Returns: those that lived until now.
-    func revoke(iccid: String, mintedUpTo limit: Int64?, at now: Int64, in db: Database) throws -> [OneTimeCredential] {
+    func revoke(
+        iccid: String, server: String? = nil, identity: PSKIdentity? = nil, mintedUpTo limit: Int64?, at now: Int64,
+        in db: Database
+    ) throws -> [OneTimeCredential] {
         let rows = try Row.fetchAll(
             try db.cachedStatement(
                 sql: """
-                    SELECT id, state, minted_at, succeeded_at FROM credentials \
-                    WHERE iccid = ? AND state <> 'revoked' AND minted_at <= ?
+                    SELECT id, state, minted_at, succeeded_at, server FROM credentials \
+                    WHERE iccid = ?1 AND state <> 'revoked' AND minted_at <= ?2 \
+                    AND (?3 IS NULL OR server = ?3) AND (?4 IS NULL OR identity = ?4)
                     """
             ),
-            arguments: [iccid, limit ?? .max]
+            arguments: [iccid, limit ?? .max, server, identity.map { Data($0.bytes) }]
         )
+        for server in Set(rows.map { $0[4] as String }) {
+            try PublicationTable.review(iccid: iccid, server: server, at: now, in: db)
+        }
         var revoked: [OneTimeCredential] = []
         for row in rows {
             let id: Int64 = row[0]
@@ -77,18 +89,31 @@ struct CredentialTable: Sendable {
 
     /// Writes down what time has ended, and forgets what ended before `horizon`.
     ///
-    /// - Returns: how many ended and how many were forgotten. At most `limit` of each, so that a bootstrap never waits
+    /// - Returns: which ended and how many were forgotten. At most `limit` of each kind, so that a bootstrap never waits
     ///   long behind a sweep.
-    func sweep(at now: Int64, horizon: Int64, limit: Int, in db: Database) throws -> (ended: Int, forgotten: Int) {
-        var ended = 0
+    func sweep(
+        at now: Int64, horizon: Int64, limit: Int, in db: Database
+    ) throws -> (ended: [EndedCredential], forgotten: Int) {
+        var ended: [EndedCredential] = []
         let end: (String, OneTimeCredential.State, Int64) throws -> Void = { condition, state, threshold in
-            try db.cachedStatement(
-                sql: """
-                    UPDATE credentials SET state = ?, ended_at = ? WHERE id IN \
-                    (SELECT id FROM credentials WHERE \(condition) < ? LIMIT ?)
-                    """
-            ).execute(arguments: [state.rawValue, now, threshold, limit])
-            ended += db.changesCount
+            let rows = try Row.fetchAll(
+                try db.cachedStatement(
+                    sql: """
+                        UPDATE credentials SET state = ?, ended_at = ? WHERE id IN \
+                        (SELECT id FROM credentials WHERE \(condition) < ? LIMIT ?) \
+                        RETURNING iccid, endpoint, server, short_server_id, fingerprint
+                        """
+                ),
+                arguments: [state.rawValue, now, threshold, limit]
+            )
+            for row in rows {
+                let credential = EndedCredential(
+                    state: state, iccid: row[0], endpoint: row[1], server: row[2], shortServerID: row[3],
+                    fingerprint: row[4]
+                )
+                try PublicationTable.review(iccid: credential.iccid, server: credential.server, at: now, in: db)
+                ended.append(credential)
+            }
         }
         try end(
             "state = 'pending' AND minted_at",
@@ -112,6 +137,26 @@ struct CredentialTable: Sendable {
         return (ended, db.changesCount)
     }
 
+    /// The living credentials of an endpoint at a server, newest first.
+    func living(
+        iccid: String, server: String, endpoint: String, at now: Int64, in db: Database
+    ) throws -> [OneTimeCredential] {
+        let rows = try Row.fetchAll(
+            try db.cachedStatement(
+                sql: """
+                    SELECT id, state, minted_at, succeeded_at FROM credentials \
+                    WHERE iccid = ? AND server = ? AND endpoint = ? ORDER BY id DESC
+                    """
+            ),
+            arguments: [iccid, server, endpoint]
+        )
+        return try rows.compactMap { row in
+            let state = try Self.life(row, from: 1).state(at: now, under: self.lifetimes)
+            guard state == .pending || state == .active else { return nil }
+            return try self.credential(id: row[0], in: db)
+        }
+    }
+
     private func row(_ identity: PSKIdentity, in db: Database) throws -> Row? {
         try Row.fetchOne(
             try db.cachedStatement(sql: "SELECT id, iccid, server FROM credentials WHERE identity = ?"),
@@ -123,7 +168,7 @@ struct CredentialTable: Sendable {
         let rows = try Row.fetchCursor(
             try db.cachedStatement(
                 sql: """
-                    SELECT id, state, minted_at, succeeded_at FROM credentials \
+                    SELECT id, state, minted_at, succeeded_at, short_server_id FROM credentials \
                     WHERE iccid = ? AND server = ? ORDER BY id
                     """
             ),
@@ -131,7 +176,8 @@ struct CredentialTable: Sendable {
         )
         var members: [CredentialSet.Member] = []
         while let row = try rows.next() {
-            members.append(CredentialSet.Member(id: row[0], life: try Self.life(row, from: 1)))
+            members.append(
+                CredentialSet.Member(id: row[0], shortServerID: row[4], life: try Self.life(row, from: 1)))
         }
         return CredentialSet(members: members, lifetimes: self.lifetimes)
     }
@@ -193,4 +239,15 @@ struct CredentialTable: Sendable {
             mintedAt: row[7]
         )
     }
+}
+
+/// A credential that time has ended.
+package struct EndedCredential: Sendable, Equatable {
+    /// `replaced`: its overlap has passed; `expired`.
+    package var state: OneTimeCredential.State
+    package var iccid: String
+    package var endpoint: String
+    package var server: String
+    package var shortServerID: UInt16
+    package var fingerprint: String
 }

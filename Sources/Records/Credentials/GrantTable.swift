@@ -8,7 +8,7 @@ struct GrantTable: Sendable {
 
     func insert(_ grant: PlainGrant, at now: Int64, in db: Database) throws {
         let set = try self.set(grant.key, in: db)
-        try self.apply(set.changesBeforeMinting(at: now), at: now, in: db)
+        try self.apply(set.changesBeforeMinting(for: grant.shortServerID, at: now), at: now, in: db)
         try db.cachedStatement(
             sql: """
                 INSERT INTO grants (uid, iccid, endpoint, server, short_server_id, state, minted_at) \
@@ -92,7 +92,9 @@ struct GrantTable: Sendable {
     static func livingSQL(schema: String) -> String {
         """
         SELECT uid, endpoint, short_server_id, state, minted_at, succeeded_at, \
-        (SELECT at FROM revocations r WHERE r.iccid = g.iccid) \
+        (SELECT at FROM revocations r WHERE r.iccid = g.iccid), \
+        (SELECT max(at) FROM narrow_revocations n WHERE n.iccid = g.iccid AND n.server IN ('', g.server) \
+        AND n.identity = x'') \
         FROM \(schema).grants g WHERE iccid = ? AND server = ? ORDER BY id DESC
         """
     }
@@ -108,6 +110,7 @@ struct GrantTable: Sendable {
             written: written, mintedAt: row.integer(4), provenAt: nil, succeededAt: row.optionalInteger(5)
         )
         if let revokedAt = row.optionalInteger(6), life.mintedAt <= revokedAt { return nil }
+        if let revokedAt = row.optionalInteger(7), life.mintedAt <= revokedAt { return nil }
         let grant = PlainGrant(
             id: row.integer(0), key: key, endpoint: row.text(1), shortServerID: shortServerID,
             state: life.state(at: now, under: lifetimes), mintedAt: life.mintedAt
@@ -140,7 +143,7 @@ struct GrantTable: Sendable {
         var members: [CredentialSet.Member] = []
         try db.cachedStatement(
             sql: """
-                SELECT id, state, minted_at, succeeded_at FROM grants WHERE iccid = ? AND server = ? ORDER BY id
+                SELECT id, state, minted_at, succeeded_at, short_server_id FROM grants WHERE iccid = ? AND server = ? ORDER BY id
                 """
         ).withRows([key.iccid, key.server], in: db) { row in
             guard let state = OneTimeCredential.State(rawValue: row.text(1)) else {
@@ -152,7 +155,9 @@ struct GrantTable: Sendable {
             let life = CredentialLife(
                 written: state, mintedAt: row.integer(2), provenAt: nil, succeededAt: row.optionalInteger(3)
             )
-            members.append(CredentialSet.Member(id: row.integer(0), life: life))
+            members.append(
+                CredentialSet.Member(
+                    id: row.integer(0), shortServerID: UInt16(clamping: row.integer(4)), life: life))
             return true
         }
         return CredentialSet(members: members, lifetimes: self.lifetimes)

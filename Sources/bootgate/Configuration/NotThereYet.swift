@@ -6,7 +6,6 @@ enum NotThereYet: CaseIterable {
     case upstreamCredentials
     case relayOverDTLS
     case relayCredentials
-    case publication
     case strictAudit
     case auditKeep
     case auditKeepDevices
@@ -16,8 +15,7 @@ enum NotThereYet: CaseIterable {
     /// A promise that safety or the device's way depends on is a mistake; one that merely adds something is a warning.
     var severity: Diagnostic.Severity {
         switch self {
-        case .auditMode, .upstreamOverDTLS, .upstreamCredentials, .relayOverDTLS, .relayCredentials, .publication,
-            .strictAudit:
+        case .auditMode, .upstreamOverDTLS, .upstreamCredentials, .relayOverDTLS, .relayCredentials, .strictAudit:
             .mistake
         case .auditKeep, .auditKeepDevices, .admin, .blockSize: .warning
         }
@@ -30,7 +28,6 @@ enum NotThereYet: CaseIterable {
         case .upstreamCredentials: "credentials for a bootstrap server are not there yet; write its coap:// URI alone"
         case .relayOverDTLS: "a relay over coaps is not there yet; write the server's coap:// address"
         case .relayCredentials: "credentials for a relay are not there yet; leave the key out"
-        case .publication: "publication of keys to a server is not there yet; use relay, and leave the key out"
         case .strictAudit: "strict is not there yet; write batched, or leave the key out"
         case .auditKeep: "removal of old segments is not there yet; all segments are kept"
         case .auditKeepDevices: "it only counts in mode audit, which is not there yet"

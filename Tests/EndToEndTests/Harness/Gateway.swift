@@ -55,6 +55,8 @@ extension Stage {
         var devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2 }"
         /// Plain devices are told the server itself, or the gateway, which then carries their registrations.
         var carriesPlainRegistrations = false
+        /// `publish` of a server that terminates DTLS itself, in the place of `relay`.
+        var publish: String?
         /// Further lines of the file.
         var more = ""
     }
@@ -77,7 +79,7 @@ extension Stage {
               meters:
                 match: { uri: "\(settings.server)", ssid: 1111 }
                 device: { secure: "coaps://\(gateway)", plain: "\(settings.carriesPlainRegistrations ? plain : settings.server)" }
-                relay: { to: "\(settings.server)" }
+                \(settings.publish.map { "publish: \($0)" } ?? "relay: { to: \"\(settings.server)\" }")
             coap:
               upstream: \(settings.upstreamPatience)
               device: \(settings.devicePatience)

@@ -166,7 +166,57 @@ extension BootstrapSession {
             self.attempt?.step = .running(waiting)
             return
         }
-        self.passFinish(id, into: &actions)
+        self.publishBeforeFinish(id, into: &actions)
+    }
+
+    /// Everything is on disk. Servers that hold one key of an endpoint learn the new one now and not before, because the
+    /// device's old one counts there no more from then on.
+    private mutating func publishBeforeFinish(_ id: MessageLayer.RequestID, into actions: inout [Action]) {
+        let credentials = self.attempt?.published(.one, under: self.configuration) ?? []
+        guard !credentials.isEmpty else {
+            self.passFinish(id, into: &actions)
+            return
+        }
+        self.attempt?.isPublished = true
+        self.attempt?.step = .running(
+            Attempt.Operation(request: id, isFinish: true, stage: .waitingForPublication)
+        )
+        actions.append(.publish(credentials))
+    }
+
+    /// The servers have taken the new keys, or `failure` says why not: then Finish must not pass.
+    package mutating func credentialsPublished(
+        _ failure: FailureCause?, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard case .running(.some(let operation))? = self.attempt?.step,
+            case .waitingForPublication = operation.stage
+        else { return }
+        if let failure {
+            self.refuseFinish(operation, failure, wallClock: wallClock, into: &actions)
+        } else {
+            self.passFinish(operation.request, into: &actions)
+        }
+    }
+
+    private mutating func refuseFinish(
+        _ operation: Attempt.Operation, _ cause: FailureCause, wallClock: Int64, into actions: inout [Action]
+    ) {
+        self.attempt?.step = .running(nil)
+        actions.append(.answerUpstream(operation.request, CoAPResponse(.internalServerError)))
+        self.fail(cause, releasing: .parked, wallClock: wallClock, into: &actions)
+    }
+
+    /// Puts back what servers with one key for each endpoint knew before this attempt.
+    func restore(_ attempt: Attempt, into actions: inout [Action]) {
+        guard attempt.isPublished else { return }
+        actions.append(.restore(attempt.published(.one, under: self.configuration)))
+    }
+
+    private func commit(_ attempt: Attempt, into actions: inout [Action]) {
+        for keys in GatewayConfiguration.KeysPerEndpoint.allCases {
+            let credentials = attempt.published(keys, under: self.configuration)
+            if !credentials.isEmpty { actions.append(.commit(credentials, keys)) }
+        }
     }
 
     private mutating func passFinish(_ id: MessageLayer.RequestID, into actions: inout [Action]) {
@@ -174,25 +224,24 @@ extension BootstrapSession {
         self.passToDevice(id, CoAPRequest(.post, path: ["bs"]), isFinish: true, into: &actions)
     }
 
-    /// The credentials of one store order are on disk, or could not be brought there.
+    /// The credentials of one store order are on disk and published where they can be at once, or `failure` says why not.
     package mutating func credentialsStored(
-        _ isDurable: Bool, wallClock: Int64, into actions: inout [Action]
+        _ failure: FailureCause?, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let storing = self.attempt?.storing, storing > 0 else { return }
         self.attempt?.storing = storing - 1
-        if !isDurable {
-            self.attempt?.refusal = .storeUnavailable
+        if let failure {
+            self.attempt?.refusal = failure
             self.attempt?.mustNotFinish = true
         }
         guard storing == 1, case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForStore = operation.stage
         else { return }
         if self.attempt?.mustNotFinish == true {
-            self.attempt?.step = .running(nil)
-            actions.append(.answerUpstream(operation.request, CoAPResponse(.internalServerError)))
-            self.fail(.storeUnavailable, releasing: .parked, wallClock: wallClock, into: &actions)
+            let cause = failure ?? self.attempt?.refusal ?? .storeUnavailable
+            self.refuseFinish(operation, cause, wallClock: wallClock, into: &actions)
         } else {
-            self.passFinish(operation.request, into: &actions)
+            self.publishBeforeFinish(operation.request, into: &actions)
         }
     }
 
@@ -223,7 +272,7 @@ extension BootstrapSession {
         if operation.isFinish && response.code == .changed {
             actions.append(.releaseLease(.clean))
             self.journal(.bootstrapFinished, wallClock, into: &actions)
-            _ = self.endAttempt()
+            if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }
             actions.append(.ended(nil))
             return
         }
@@ -238,6 +287,8 @@ extension BootstrapSession {
             // 4.06: the server may correct the configuration and finish again (spec 1.7).
             self.attempt?.finishReachedDevice = false
             self.attempt?.noteRefusal(.finishRefused)
+            if let attempt = self.attempt { self.restore(attempt, into: &actions) }
+            self.attempt?.isPublished = false
         }
         self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)
     }
