@@ -83,7 +83,7 @@ let package = Package(
         .executableTarget(
             name: "bootgate",
             dependencies: [
-                "Gateway", "Records", "Publishing", "LwM2M", "Secrets", "DTLS", "CoAP",
+                "Gateway", "Records", "Publishing", "LwM2M", "Secrets", "DTLS", "CoAP", "Timing",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -104,7 +104,9 @@ let package = Package(
 
         .testTarget(name: "TimingTests", dependencies: ["Timing"]),
         .testTarget(name: "SecretsTests", dependencies: ["Secrets"]),
-        .testTarget(name: "DTLSTests", dependencies: ["DTLS", "Secrets", "Timing"]),
+        .testTarget(
+            name: "DTLSTests", dependencies: ["DTLS", "Secrets", "Timing", .product(name: "Crypto", package: "swift-crypto")]
+        ),
         .testTarget(name: "CoAPTests", dependencies: ["CoAP", "Timing"]),
         .testTarget(name: "LwM2MTests", dependencies: ["LwM2M", "Secrets"], resources: [.copy("Resources")]),
         .testTarget(

@@ -67,6 +67,40 @@ static inline void bootgate_offer_cheap_curves(WOLFSSL_CTX *context) {
 #endif
 }
 
+/// Offers (client) or accepts (server) connection IDs; `count` bytes of `bytes` are the one that the peer's records have
+/// to carry, none for 0. Before the first hello of the session: 1, or 0 when that failed or is not compiled in.
+static inline int bootgate_use_connection_id(WOLFSSL *session, const void *bytes, unsigned int count) {
+#ifdef WOLFSSL_DTLS_CID
+    if (wolfSSL_dtls_cid_use(session) != WOLFSSL_SUCCESS) return 0;
+    // The library only copies the bytes, although its parameter says otherwise.
+    return count == 0 || wolfSSL_dtls_cid_set(session, (unsigned char *)bytes, count) == WOLFSSL_SUCCESS;
+#else
+    (void)session;
+    (void)bytes;
+    (void)count;
+    return 0;
+#endif
+}
+
+/// 1 when a server's session has taken up the connection IDs that its client offered.
+static inline int bootgate_has_connection_id(WOLFSSL *session) {
+#ifdef WOLFSSL_DTLS_CID
+    return wolfSSL_dtls_cid_is_enabled(session);
+#else
+    (void)session;
+    return 0;
+#endif
+}
+
+/// The length of the longest connection ID that the library can put into its records; -1 when it knows none at all.
+static inline int bootgate_longest_connection_id(void) {
+#ifdef WOLFSSL_DTLS_CID
+    return wolfSSL_dtls_cid_max_size();
+#else
+    return -1;
+#endif
+}
+
 /// One piece of the input of a cookie.
 typedef struct bootgate_bytes {
     const void *start;

@@ -74,6 +74,27 @@ package enum CipherSuite: UInt16, Sendable, CaseIterable {
     }
 }
 
+extension CipherSuite {
+    /// Whether wolfSSL 5.9.2 can open records of this suite that carry a connection ID. It drops every one with CBC and
+    /// encrypt-then-MAC, the Finished first.
+    var worksWithConnectionIDs: Bool {
+        switch self {
+        case .pskAES128CBC, .ecdhePSKAES128CBC: false
+        default: true
+        }
+    }
+
+    /// Whether no suite that a server may choose for `hello` stands against connection IDs. It takes the first one of
+    /// its own that the client has too, but passes over one with forward secrecy if they have no curve in common.
+    static func allowConnectionIDs(_ suites: [CipherSuite], for hello: ClientHello) -> Bool {
+        for suite in suites where hello.offers(suite) {
+            guard suite.worksWithConnectionIDs else { return false }
+            if !suite.hasForwardSecrecy { return true }
+        }
+        return true
+    }
+}
+
 extension CipherSuite: CustomStringConvertible {
     /// The IANA name.
     package var description: String { self.name }

@@ -10,8 +10,16 @@ struct ClientHello {
     let cookie: UnsafeRawBufferPointer
     let suites: UnsafeRawBufferPointer
     let compressionMethods: UnsafeRawBufferPointer
+    /// The length of the connection ID that the client wants in our records; nil when it offers none.
+    let connectionIDLength: Int?
 
     var random: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: self.versionAndRandom.dropFirst(2)) }
+
+    func offers(_ suite: CipherSuite) -> Bool {
+        stride(from: 0, to: self.suites.count, by: 2).contains { index in
+            UInt16(self.suites[index]) << 8 | UInt16(self.suites[index + 1]) == suite.rawValue
+        }
+    }
 
     /// Takes apart `datagram`. Lenient in one point: the version in the record's header may be anything of DTLS, since
     /// clients on mbedTLS 2.28 that may speak several versions send `FE 00` there.
@@ -34,7 +42,7 @@ struct ClientHello {
             let cookie = cursor.takeVector(lengthBytes: 1),
             let suites = cursor.takeVector(lengthBytes: 2), !suites.isEmpty, suites.count.isMultiple(of: 2),
             let compressionMethods = cursor.takeVector(lengthBytes: 1), compressionMethods.contains(0),
-            Self.extensionsAreWellFormed(&cursor)
+            let extensions = Self.extensions(&cursor)
         else { throw .malformedHello }
         return ClientHello(
             recordSequence: UnsafeRawBufferPointer(rebasing: record.bytes[5..<11]),
@@ -43,20 +51,34 @@ struct ClientHello {
             sessionID: sessionID,
             cookie: cookie,
             suites: suites,
-            compressionMethods: compressionMethods
+            compressionMethods: compressionMethods,
+            connectionIDLength: extensions.connectionIDLength
         )
     }
 
-    /// The extensions fill the rest of the hello exactly; they may be missing altogether.
-    private static func extensionsAreWellFormed(_ cursor: inout ByteCursor) -> Bool {
-        if cursor.isAtEnd { return true }
-        guard let block = cursor.takeVector(lengthBytes: 2), cursor.isAtEnd else { return false }
+    private struct Extensions {
+        var connectionIDLength: Int?
+    }
+
+    /// The extensions fill the rest of the hello exactly; they may be missing altogether. Nil when they do not fit.
+    private static func extensions(_ cursor: inout ByteCursor) -> Extensions? {
+        var found = Extensions()
+        if cursor.isAtEnd { return found }
+        guard let block = cursor.takeVector(lengthBytes: 2), cursor.isAtEnd else { return nil }
         var extensions = ByteCursor(block)
         while !extensions.isAtEnd {
-            guard extensions.take(2) != nil, extensions.takeVector(lengthBytes: 2) != nil else { return false }
+            guard let type = extensions.takeNumber(bytes: 2), let body = extensions.takeVector(lengthBytes: 2)
+            else { return nil }
+            guard type == Self.connectionIDExtension else { continue }
+            // One byte of length, and the ID. Malformed or twice: not offered, and the library does not look at it.
+            let isWellFormed = body.count == 1 + Int(body.first ?? 0) && found.connectionIDLength == nil
+            found.connectionIDLength = isWellFormed ? body.count - 1 : .max
         }
-        return true
+        return found
     }
+
+    /// RFC 9146, section 3.
+    private static let connectionIDExtension = 54
 }
 
 /// A client's random: 32 bytes that tell one handshake from the next.

@@ -17,6 +17,16 @@ extension DTLSSession {
         return library
     }
 
+    /// Makes records name the session by `connectionID`; with nil, only ours may name the peer's.
+    ///
+    /// - Throws: `failure`, when memory is short or the library knows no connection IDs.
+    static func use(_ connectionID: ConnectionID?, in library: OpaquePointer) throws(DTLSError) {
+        let result =
+            connectionID?.withBytes { bootgate_use_connection_id(library, $0.baseAddress, UInt32($0.count)) }
+            ?? bootgate_use_connection_id(library, nil, 0)
+        guard result == 1 else { throw .failure(call: "wolfSSL_dtls_cid_use", code: 0) }
+    }
+
     /// Gives one record of the handshake to the library.
     func feed(_ record: UnsafeRawBufferPointer, now: Instant) {
         self.input = record
@@ -45,17 +55,21 @@ extension DTLSSession {
     }
 
     /// Gives one protected record to the library; what it opens waits in the context's memory.
-    func open(_ record: UnsafeRawBufferPointer) {
+    func open(_ record: Record) {
         guard let library = self.library else { return }
-        guard self.context.plaintext.makeRoom(for: record.count) else { return }
+        guard self.context.plaintext.makeRoom(for: record.bytes.count) else { return }
         let free = self.context.plaintext.free
-        self.input = record
+        self.input = record.bytes
         let count = wolfSSL_read(library, free.baseAddress, Int32(clamping: free.count))
         self.input = nil
         if count > 0 {
             self.context.plaintext.keep(Int(count), for: self.number)
             // The client has the last flight, and the library has just freed all of the handshake.
             self.lastFlight = nil
+            if record.number > self.newestNumber {
+                self.newestNumber = record.number
+                self.hasHeardNewer = true
+            }
             return
         }
         let code = wolfSSL_get_error(library, count)

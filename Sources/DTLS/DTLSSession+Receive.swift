@@ -32,7 +32,7 @@ extension DTLSSession {
             handshake.hasChangeCipherSpec = true
             if case .provided = handshake.keyStage { self.feedProof(handshake, now: now) }
         case (ContentType.alert, 0): handshake.peerAlert = Self.alert(in: record)
-        case (ContentType.handshake, 1):
+        case (self.finishedType, 1):
             handshake.held.add(record.bytes)
             if case .provided = handshake.keyStage { self.feedProof(handshake, now: now) }
         default: break
@@ -124,7 +124,7 @@ extension DTLSSession {
             self.feed(record.bytes, now: now)
             for held in handshake.held.takeAll() { self.feed(held, now: now) }
         case (ContentType.alert, 0): handshake.peerAlert = Self.alert(in: record)
-        case (ContentType.handshake, 1):
+        case (self.finishedType, 1):
             if handshake.hasChangeCipherSpec {
                 self.feed(record.bytes, now: now)
             } else {
@@ -158,10 +158,13 @@ extension DTLSSession {
             self.repeatFlight()
         }
         // Clear records never reach the library again: before the first application record one could end the session.
-        if record.epoch > 0 { self.open(record.bytes) }
+        if record.epoch > 0 { self.open(record) }
     }
 
     // MARK: Common
+
+    /// The type that the peer's Finished has. Under a connection ID every protected record has the same one.
+    private var finishedType: UInt8 { self.connectionID == nil ? ContentType.handshake : ContentType.connectionID }
 
     func countHandshakeDatagram() { self.handshake?.datagrams += 1 }
 

@@ -29,6 +29,12 @@ package final class DTLSSession {
     package internal(set) var identity: PSKIdentity?
     /// What was negotiated; nil before.
     package internal(set) var suite: CipherSuite?
+    /// What the peer's protected records name this session by; nil when that was not negotiated, or not offered.
+    package internal(set) var connectionID: ConnectionID?
+    /// Whether the last call of ``receive(_:now:)`` or ``receiveFromElsewhere(_:now:)`` has opened data in a record that
+    /// is newer than every one opened before: where that datagram came from, there the peer is now (RFC 9146, section
+    /// 6). Never for a record that is forged, repeated, late, clear, or no data.
+    package internal(set) var hasHeardNewer = false
 
     let context: DTLSContext
     /// The owner of what waits in the context's memory.
@@ -43,6 +49,8 @@ package final class DTLSSession {
     let clientRandom: ClientRandom?
     /// What the library may take during a call; borrowed.
     var input: UnsafeRawBufferPointer?
+    /// The highest number of a record that was opened.
+    var newestNumber: UInt64 = 0
     /// The result of the call under way.
     var outcome = DTLSOutcome.nothing
 
@@ -51,6 +59,9 @@ package final class DTLSSession {
     /// - Parameters:
     ///   - hello: The datagram that the gate has just accepted.
     ///   - cookies: That gate.
+    ///   - connectionID: What the client's records shall name this session by if the client offers connection IDs; nil:
+    ///     they are not taken up. It must be no other live session's. Not taken up either when a CBC suite may be chosen,
+    ///     or when the client's own ID is longer than the library's ten bytes.
     /// - Throws: `staleHello`, `helloRefused`, `tooManyHandshakes` or `failure`; nothing is left then, and nothing
     ///   sent.
     package init(
@@ -58,6 +69,7 @@ package final class DTLSSession {
         from peer: DTLSPeer,
         cookies: CookieGate,
         context: DTLSContext,
+        connectionID: ConnectionID? = nil,
         now: Instant
     ) throws(DTLSError) {
         guard context.handshakes < context.configuration.maximumHandshakes else { throw .tooManyHandshakes }
@@ -86,20 +98,29 @@ package final class DTLSSession {
             return wolfSSL_dtls_set_peer(library, start, UInt32(address.count)) == 1
         }
         guard isKeyed, isAddressed else { throw .failure(call: "wolfSSL_DTLS_SetCookieSecret", code: 0) }
+        if let connectionID, let length = parsed.connectionIDLength, length <= bootgate_longest_connection_id(),
+            CipherSuite.allowConnectionIDs(context.suites, for: parsed)
+        {
+            try Self.use(connectionID, in: library)
+        }
         handshake.datagrams = 1
         self.feed(hello, now: now)
         if case .closed(.protocolError(let code)) = self.phase { throw .helloRefused(code: code) }
+        if bootgate_has_connection_id(library) == 1 { self.connectionID = connectionID }
         self.suite = CipherSuite(rawValue: UInt16(truncatingIfNeeded: wolfSSL_get_current_cipher_suite(library)))
         self.outcome = .nothing
     }
 
     /// A client's session. Its hello waits in the output afterwards.
     ///
+    /// - Parameter connectionIDs: What is offered; not from a context with CBC suites, whose records the library could
+    ///   not open then.
     /// - Throws: `tooManyHandshakes`, `keyLength` or `failure`.
     package init(
         connectingAs identity: PSKIdentity,
         key: Secret,
         context: DTLSContext,
+        connectionIDs: ConnectionIDOffer = .none,
         now: Instant
     ) throws(DTLSError) {
         guard context.handshakes < context.configuration.maximumHandshakes else { throw .tooManyHandshakes }
@@ -114,7 +135,14 @@ package final class DTLSSession {
         self.handshake = handshake
         self.identity = identity
         context.handshakes += 1
-        _ = try self.makeLibraryObject()
+        let library = try self.makeLibraryObject()
+        switch connectionIDs {
+        case .none: break
+        case .serversOnly: try Self.use(nil, in: library)
+        case .own(let connectionID):
+            try Self.use(connectionID, in: library)
+            self.connectionID = connectionID
+        }
         self.advance(now: now)
         if case .closed(.protocolError(let code)) = self.phase { throw .failure(call: "wolfSSL_connect", code: code) }
         self.outcome = .nothing
@@ -141,8 +169,9 @@ package final class DTLSSession {
     /// A ClientHello that is not this session's own (``isOwnHello(_:)``) belongs to the gate, not here.
     package func receive(_ datagram: UnsafeRawBufferPointer, now: Instant) -> DTLSOutcome {
         self.outcome = .nothing
+        self.hasHeardNewer = false
         self.countHandshakeDatagram()
-        for record in DatagramRecords(datagram) {
+        for record in DatagramRecords(datagram, connectionID: self.connectionID) {
             switch self.phase {
             case .handshaking:
                 if self.context.role == .server {
@@ -155,6 +184,22 @@ package final class DTLSSession {
             }
         }
         self.endOverlongHandshake()
+        return self.outcome
+    }
+
+    /// Takes a datagram that names this session by its connection ID but came from another address than the peer's. Only
+    /// an established session takes it, and of its records only those with the connection ID: nothing that is not
+    /// authentic makes the session answer. See ``hasHeardNewer`` for what the address is worth afterwards.
+    package func receiveFromElsewhere(
+        _ datagram: UnsafeRawBufferPointer,
+        now: Instant
+    ) -> DTLSOutcome {
+        self.outcome = .nothing
+        self.hasHeardNewer = false
+        for record in DatagramRecords(datagram, connectionID: self.connectionID) {
+            guard case .established = self.phase, record.type == ContentType.connectionID else { break }
+            self.receiveEstablished(record, now: now)
+        }
         return self.outcome
     }
 

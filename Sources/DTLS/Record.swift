@@ -4,6 +4,8 @@ enum ContentType {
     static let alert: UInt8 = 21
     static let handshake: UInt8 = 22
     static let applicationData: UInt8 = 23
+    /// A protected record of any type with a connection ID in its header (`tls12_cid`, RFC 9146, section 4).
+    static let connectionID: UInt8 = 25
 }
 
 /// The handshake messages that a PSK handshake has (RFC 5246, section 7.4).
@@ -18,6 +20,7 @@ enum HandshakeType {
 
 /// One record as it lies in a datagram (RFC 6347, section 4.1). Nothing of it is authentic yet.
 struct Record {
+    /// Without a connection ID.
     static let headerLength = 13
 
     let type: UInt8
@@ -27,21 +30,36 @@ struct Record {
     /// Header and body.
     let bytes: UnsafeRawBufferPointer
     let body: UnsafeRawBufferPointer
+
+    /// Epoch and sequence number: of two protected records of one sender, the one with the higher number is the newer
+    /// one.
+    var number: UInt64 { UInt64(bigEndian: self.bytes.loadUnaligned(fromByteOffset: 3, as: UInt64.self)) }
 }
 
-/// The records of a datagram, in order. Ends silently where the bytes no longer form a record.
+/// The records of a datagram, in order. Ends silently where the bytes no longer form a record, and before a record with
+/// the connection ID of another session: those of two sessions are never mixed in a datagram (RFC 9147, section 4).
 struct DatagramRecords: Sequence, IteratorProtocol {
     private var rest: UnsafeRawBufferPointer
+    private let connectionID: ConnectionID?
 
-    init(_ datagram: UnsafeRawBufferPointer) { self.rest = datagram }
+    /// - Parameter connectionID: The one that the session is named by, if it is.
+    init(_ datagram: UnsafeRawBufferPointer, connectionID: ConnectionID? = nil) {
+        self.rest = datagram
+        self.connectionID = connectionID
+    }
 
     /// The bytes that ``next()`` has not taken.
     var remaining: Int { self.rest.count }
 
     mutating func next() -> Record? {
-        guard self.rest.count >= Record.headerLength, self.rest[1] == 0xFE else { return nil }
-        let length = Int(self.rest[11]) << 8 | Int(self.rest[12])
-        let end = Record.headerLength + length
+        var headerLength = Record.headerLength
+        guard self.rest.count >= headerLength, self.rest[1] == 0xFE else { return nil }
+        if self.rest[0] == ContentType.connectionID {
+            guard let connectionID = self.connectionID, connectionID.isAtFront(of: self.rest) else { return nil }
+            headerLength += ConnectionID.byteCount
+        }
+        let length = Int(self.rest[headerLength - 2]) << 8 | Int(self.rest[headerLength - 1])
+        let end = headerLength + length
         guard length > 0, end <= self.rest.count else { return nil }
         let bytes = UnsafeRawBufferPointer(rebasing: self.rest[..<end])
         let record = Record(
@@ -49,7 +67,7 @@ struct DatagramRecords: Sequence, IteratorProtocol {
             version: UInt16(bytes[1]) << 8 | UInt16(bytes[2]),
             epoch: UInt16(bytes[3]) << 8 | UInt16(bytes[4]),
             bytes: bytes,
-            body: UnsafeRawBufferPointer(rebasing: bytes[Record.headerLength...])
+            body: UnsafeRawBufferPointer(rebasing: bytes[headerLength...])
         )
         self.rest = UnsafeRawBufferPointer(rebasing: self.rest[end...])
         return record

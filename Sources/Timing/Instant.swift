@@ -52,6 +52,14 @@ package struct Instant: Comparable, Hashable, Sendable {
     @inlinable
     package static func - (left: Instant, right: Instant) -> Duration { right.duration(to: left) }
 
+    /// Of two deadlines the one that comes first; nil is none.
+    @inlinable
+    package static func earlier(_ left: Instant?, _ right: Instant?) -> Instant? {
+        guard let left else { return right }
+        guard let right else { return left }
+        return right < left ? right : left
+    }
+
     /// What the clock shows. State machines never ask it: time is an argument of theirs.
     package static var now: Instant {
         var time = timespec()

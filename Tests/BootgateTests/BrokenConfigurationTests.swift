@@ -377,7 +377,7 @@ struct BrokenConfigurationTests {
             "what is not built is refused where a promise hangs on it",
             """
             mode: audit
-            listeners: [{ bind: "coaps://127.0.0.1", connection-id: true }]
+            listeners: [{ bind: "coaps://127.0.0.1" }]
             bootstrap:
               upstreams: [{ uri: "coaps://10.1.0.11:5684", identity: edge-1, key: { file: upstream.key } }]
               account: { secure: "coaps://edge.example.net" }
@@ -394,7 +394,6 @@ struct BrokenConfigurationTests {
             admin: { listen: "0.0.0.0:8684", tokens: [{ name: ops, role: chief, token: abc }] }
             """,
             "f.yaml:1:7: mode: audit is not there yet; write enforce, or leave the key out",
-            "f.yaml:2:57: warning: listeners[0].connection-id: connection IDs are not there yet; sessions run without",
             "f.yaml:4:22: bootstrap.upstreams[0].uri: a bootstrap server over coaps is not there yet; write its coap:// "
                 + "address",
             "f.yaml:4:58: bootstrap.upstreams[0].identity: credentials for a bootstrap server are not there yet; write its "

@@ -64,6 +64,8 @@ struct ConfigurationReaderTests {
         #expect(gateway.credentials.useWithin == .seconds(86_400))
         #expect(gateway.credentials.maximumAge == .seconds(30 * 86_400))
         #expect(gateway.dtls.suites == [.pskAES128GCM, .pskAES128CCM8])
+        #expect(!gateway.dtls.connectionIDs)
+        #expect(gateway.listeners.map(\.connectionIDs) == [nil, false])
         #expect(gateway.deviceTransmission.acknowledgementTimeout == .seconds(4))
         #expect(gateway.deviceTransmission.maximumRetransmissions == 4)
         #expect(gateway.upstreamTransmission.acknowledgementTimeout == .seconds(3))
@@ -102,6 +104,19 @@ struct ConfigurationReaderTests {
         let configuration = try #require(ConfigurationReader.read(text, folder: "").configuration)
         #expect(configuration.gateway.limits.sessions == nil)
         #expect(configuration.gateway.credentials.maximumAge == nil)
+    }
+
+    @Test("Connection IDs are on unless the file says otherwise, for all listeners or for one")
+    func connectionIDs() throws {
+        let silent = try #require(ConfigurationReader.read(minimalConfiguration, folder: "").configuration)
+        #expect(silent.gateway.dtls.connectionIDs)
+        #expect(silent.gateway.listeners.map(\.connectionIDs) == [nil])
+        let reading = ConfigurationReader.read(
+            Self.full.replacing("connection-id: false", with: "connection-id: true"), folder: "")
+        #expect(reading.diagnostics == [])
+        let loud = try #require(reading.configuration)
+        #expect(loud.gateway.dtls.connectionIDs)
+        #expect(loud.gateway.listeners.map(\.connectionIDs) == [nil, true])
     }
 
     @Test("Suites may have the names that wolfSSL and OpenSSL give them")

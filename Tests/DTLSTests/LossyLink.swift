@@ -18,7 +18,8 @@ struct SeededGenerator: RandomNumberGenerator {
 }
 
 /// A client and a server in memory, with a network between them that loses, repeats and reorders datagrams as its seed
-/// says, and a clock that jumps to the next thing that is due. No sockets, no waiting.
+/// says, and a clock that jumps to the next thing that is due. No sockets, no waiting. The client may change its address;
+/// the server's end then does what the rules for connection IDs say.
 final class LossyLink {
     struct Conditions {
         /// Each from 0 to 1: how likely a datagram is lost, delivered twice, or held back behind later ones.
@@ -38,13 +39,19 @@ final class LossyLink {
     }
 
     private enum Event {
-        case arrival(Direction, [UInt8])
+        /// At the server it comes from the client's address of then; at the client it was sent to that address.
+        case arrival(Direction, [UInt8], address: UInt16)
         case key(PSKIdentity, session: ObjectIdentifier)
     }
 
     static let identity = PSKIdentity("8988303000001234567").unsafelyUnwrapped
     static let key = Secret((0..<16).map { UInt8($0 &* 7 &+ 0x31) })
-    static let peer = DTLSPeer(high: 0, low: 0xFFFF_0A01_0203, port: 40_000)
+
+    static let peer = LossyLink.peer(at: 0)
+
+    static func peer(at address: UInt16) -> DTLSPeer {
+        DTLSPeer(high: 0, low: 0xFFFF_0A01_0203, port: 40_000 + address)
+    }
 
     // What a test may change before or between runs.
     var store: [PSKIdentity: Secret] = [LossyLink.identity: LossyLink.key]
@@ -52,6 +59,8 @@ final class LossyLink {
     var lookUpTime: Duration? = .milliseconds(5)
     /// Sees every datagram on its way; what it returns travels on.
     var onWire: (Direction, [UInt8]) -> [[UInt8]] = { _, bytes in [bytes] }
+    /// Where the client is: what it sends comes from there, and what is sent elsewhere does not reach it.
+    var clientAddress: UInt16 = 0
 
     // What a test looks at.
     private(set) var sent: [Sent] = []
@@ -63,10 +72,16 @@ final class LossyLink {
     private(set) var atClient: [[UInt8]] = []
     private(set) var client: DTLSSession
     private(set) var server: DTLSSession?
+    /// Where the server believes its client to be.
+    private(set) var addressAtServer: UInt16 = 0
+    /// Each change of that which a record has proved.
+    private(set) var moves: [UInt16] = []
     private(set) var now: Instant
 
     let serverContext: DTLSContext
     let clientContext: DTLSContext
+    private let connectionID: ConnectionID?
+    private let offer: ConnectionIDOffer
     private let start: Instant
     private let conditions: Conditions
     private var gate: CookieGate
@@ -81,23 +96,39 @@ final class LossyLink {
         server: DTLSConfiguration = DTLSConfiguration(),
         client: DTLSConfiguration = DTLSConfiguration(),
         identity: PSKIdentity = LossyLink.identity,
-        key: Secret = LossyLink.key
+        key: Secret = LossyLink.key,
+        connectionID: ConnectionID? = nil,
+        offer: ConnectionIDOffer = .none
     ) throws {
         self.conditions = conditions
+        self.connectionID = connectionID
+        self.offer = offer
         self.generator = SeededGenerator(seed: seed)
         self.start = Instant.now
         self.now = self.start
         self.gate = CookieGate(now: self.start)
         self.serverContext = try DTLSContext(role: .server, configuration: server)
         self.clientContext = try DTLSContext(role: .client, configuration: client)
-        self.client = try DTLSSession(connectingAs: identity, key: key, context: self.clientContext, now: self.start)
+        self.client = try DTLSSession(
+            connectingAs: identity,
+            key: key,
+            context: self.clientContext,
+            connectionIDs: offer,
+            now: self.start
+        )
     }
 
     // MARK: Acts of the two ends
 
     /// A new client at the same address and port, as after a restart of the device.
     func restartClient(as identity: PSKIdentity = LossyLink.identity, key: Secret = LossyLink.key) throws {
-        self.client = try DTLSSession(connectingAs: identity, key: key, context: self.clientContext, now: self.now)
+        self.client = try DTLSSession(
+            connectingAs: identity,
+            key: key,
+            context: self.clientContext,
+            connectionIDs: self.offer,
+            now: self.now
+        )
     }
 
     func sendFromClient(_ bytes: [UInt8]) throws {
@@ -120,9 +151,11 @@ final class LossyLink {
         self.flush()
     }
 
-    /// Puts a datagram of anyone's on the wire to the server, or to the client. It arrives in any case.
-    func inject(_ bytes: [UInt8], _ direction: Direction = .toServer) {
-        self.schedule(.arrival(direction, bytes), after: self.conditions.latency)
+    /// Puts a datagram of anyone's on the wire to the server, or to the client. It arrives in any case. `address`: where it
+    /// seems to come from; nil: from the client's.
+    func inject(_ bytes: [UInt8], _ direction: Direction = .toServer, from address: UInt16? = nil) {
+        let address = address ?? self.clientAddress
+        self.schedule(.arrival(direction, bytes, address: address), after: self.conditions.latency)
     }
 
     // MARK: Running
@@ -163,10 +196,12 @@ final class LossyLink {
         guard let first = self.events.first, first.due <= self.now else { return }
         self.events.removeFirst()
         switch first.event {
-        case .arrival(.toClient, let bytes):
+        case .arrival(.toClient, let bytes, let address):
+            guard address == self.clientAddress else { return }
             let outcome = bytes.withUnsafeBytes { self.client.receive($0, now: self.now) }
             self.note(outcome, ofServer: false)
-        case .arrival(.toServer, let bytes): bytes.withUnsafeBytes { self.receiveAtServer($0) }
+        case .arrival(.toServer, let bytes, let address):
+            bytes.withUnsafeBytes { self.receiveAtServer($0, from: address) }
         case .key(let identity, let session):
             guard let server = self.server, ObjectIdentifier(server) == session else { return }
             self.note(server.provide(key: self.store[identity], now: self.now), ofServer: true)
@@ -174,24 +209,39 @@ final class LossyLink {
         self.readAll()
     }
 
-    private func receiveAtServer(_ datagram: UnsafeRawBufferPointer) {
-        if let server = self.liveServer, !DTLSSession.isClientHello(datagram) || server.isOwnHello(datagram) {
+    private func receiveAtServer(_ datagram: UnsafeRawBufferPointer, from address: UInt16) {
+        if let server = self.liveServer, address == self.addressAtServer,
+            !DTLSSession.isClientHello(datagram) || server.isOwnHello(datagram)
+        {
             self.note(server.receive(datagram, now: self.now), ofServer: true)
             return
         }
-        switch self.gate.examine(datagram, from: Self.peer, now: self.now, reply: &self.reply) {
+        if let server = self.liveServer, let id = ConnectionID(of: datagram), id == server.connectionID {
+            self.note(server.receiveFromElsewhere(datagram, now: self.now), ofServer: true)
+            if server.hasHeardNewer {
+                self.addressAtServer = address
+                self.moves.append(address)
+            }
+            return
+        }
+        let peer = Self.peer(at: address)
+        switch self.gate.examine(datagram, from: peer, now: self.now, reply: &self.reply) {
         case .drop(let reason): self.drops.append(reason)
-        case .reply: self.transmit(self.reply, .toClient)
+        case .reply: self.transmit(self.reply, .toClient, address: address)
         case .accept:
             // A restarted device; a gateway would keep the old session until the new one is proved.
             let session = try? DTLSSession(
                 accepting: datagram,
-                from: Self.peer,
+                from: peer,
                 cookies: self.gate,
                 context: self.serverContext,
+                connectionID: self.connectionID,
                 now: self.now
             )
-            if let session { self.server = session }
+            if let session {
+                self.server = session
+                self.addressAtServer = address
+            }
         }
     }
 
@@ -212,18 +262,19 @@ final class LossyLink {
     }
 
     private func flush() {
-        self.client.drainOutput { self.transmit(Array($0), .toServer) }
-        self.server?.drainOutput { self.transmit(Array($0), .toClient) }
+        self.client.drainOutput { self.transmit(Array($0), .toServer, address: self.clientAddress) }
+        self.server?.drainOutput { self.transmit(Array($0), .toClient, address: self.addressAtServer) }
     }
 
-    private func transmit(_ bytes: [UInt8], _ direction: Direction) {
+    private func transmit(_ bytes: [UInt8], _ direction: Direction, address: UInt16) {
         self.sent.append(Sent(time: self.start.duration(to: self.now), direction: direction, bytes: bytes))
         for bytes in self.onWire(direction, bytes) {
             if self.happens(self.conditions.loss) { continue }
             let copies = self.happens(self.conditions.duplication) ? 2 : 1
             for _ in 0..<copies {
                 let isLate = self.happens(self.conditions.reordering)
-                self.schedule(.arrival(direction, bytes), after: self.conditions.latency * (isLate ? 4 : 1))
+                let latency = self.conditions.latency * (isLate ? 4 : 1)
+                self.schedule(.arrival(direction, bytes, address: address), after: latency)
             }
         }
     }

@@ -43,6 +43,8 @@ package struct GatewayConfiguration: Sendable {
         package var port: UInt16
         /// Name of the entry in `servers` whose registrations arrive here, for plain listeners.
         package var server: String?
+        /// Whether connection IDs are negotiated here, for DTLS listeners; nil: as ``DTLSPolicy`` says.
+        package var connectionIDs: Bool?
 
         package init(security: Security, address: IPAddress, port: UInt16, server: String? = nil) {
             self.security = security
@@ -134,6 +136,8 @@ package struct GatewayConfiguration: Sendable {
         package var suites: [CipherSuite] = [
             .pskAES128CCM8, .ecdhePSKChaCha20, .pskAES128GCM, .pskAES128CCM, .pskAES128CBC,
         ]
+        /// Whether connection IDs are negotiated with devices that offer them (RFC 9146).
+        package var connectionIDs = true
 
         package init() {}
     }

@@ -45,7 +45,8 @@ final class Handshake {
 /// Owned by the ``DeviceSessions`` actor of its shard and touched nowhere else.
 final class DeviceSession {
     let id: UInt64
-    let peer: DevicePeer
+    /// Changes only under a connection ID, and only when a newer record has proved it.
+    var peer: DevicePeer
     let arrival: GatewayConfiguration.Security
     /// Nil for a device that came plain.
     let dtls: DTLSSession?
@@ -63,6 +64,8 @@ final class DeviceSession {
     /// True once the device has acknowledged or answered anything: its address is not forged.
     var hasAnswered = false
     var isClosed = false
+    /// Where the session was when its last audit record was written, if it has moved since.
+    var movedFrom: PeerAddress?
 
     init(
         id: UInt64, peer: DevicePeer, arrival: GatewayConfiguration.Security, dtls: DTLSSession?,
@@ -79,17 +82,9 @@ final class DeviceSession {
 
     /// The earliest of the deadlines of what the session does.
     var deadline: Instant? {
-        Self.earlier(
-            Self.deadline(of: &self.layer), Self.earlier(self.dtls?.deadline, Self.deadline(of: &self.bootstrap))
+        .earlier(
+            Self.deadline(of: &self.layer), .earlier(self.dtls?.deadline, Self.deadline(of: &self.bootstrap))
         )
-    }
-
-    private static func earlier(
-        _ a: Instant?, _ b: Instant?
-    ) -> Instant? {
-        guard let a else { return b }
-        guard let b else { return a }
-        return b < a ? b : a
     }
 
     // `inout` although nothing changes: what is read through a property of a class is copied as a whole first.

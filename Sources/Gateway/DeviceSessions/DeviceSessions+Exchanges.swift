@@ -18,6 +18,7 @@ extension DeviceSessions {
         )
         self.nextSession += 1
         peer.session = session
+        if let connectionID = dtls?.connectionID { self.byConnectionID[connectionID] = session }
         self.sessionCount += 1
         self.counters.sessionsOpened += 1
         var siblings = self.byICCID[record.iccid] ?? []
@@ -215,7 +216,7 @@ extension DeviceSessions {
         case .publish(let credentials): self.publish(credentials, for: session)
         case .restore(let credentials): self.restore(credentials)
         case .commit(let credentials, let keys): self.commit(credentials, keys)
-        case .journal(let event): self.audits.append(event)
+        case .journal(let event): self.journal(event, of: session)
         case .warn(let cause):
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
         case .ended(let cause):
@@ -268,7 +269,7 @@ extension DeviceSessions {
         case .answerDevice(let id, let response):
             session.layer.respond(to: id, response, now: work.now, into: &work.events)
         case .cancelDevice(let exchange): session.layer.cancel(exchange)
-        case .journal(let event): self.audits.append(event)
+        case .journal(let event): self.journal(event, of: session)
         }
     }
 
@@ -324,6 +325,7 @@ extension DeviceSessions {
         self.sessionCount -= 1
         self.counters.sessionsClosed += 1
         if session.arrival == .plain && !session.hasAnswered { self.releaseUnanswered(session) }
+        if let connectionID = session.dtls?.connectionID { self.forget(connectionID, of: session) }
         if session.peer.session === session { session.peer.session = nil }
         self.forgetIfEmpty(session.peer)
         var siblings = self.byICCID[session.record.iccid] ?? []

@@ -14,6 +14,10 @@ extension DeviceSessions {
             self.receiveHello(bytes, key: key, remote: remote, peer: peer, now: now)
             return
         }
+        if bytes.first == ConnectionID.contentType {
+            self.receiveNamed(bytes, key: key, remote: remote, peer: peer, now: now)
+            return
+        }
         guard let peer else {
             // Nothing that could be said in clear would be both safe and honoured.
             self.counters.drop("unknown_session")
@@ -63,7 +67,8 @@ extension DeviceSessions {
             let dtls: DTLSSession
             do throws(DTLSError) {
                 dtls = try DTLSSession(
-                    accepting: bytes, from: address, cookies: self.cookies, context: context, now: now
+                    accepting: bytes, from: address, cookies: self.cookies, context: context,
+                    connectionID: self.newConnectionID(at: key.listener), now: now
                 )
             } catch {
                 self.counters.drop("hello_unacceptable")
@@ -81,7 +86,7 @@ extension DeviceSessions {
 
     // MARK: - Progress
 
-    private func advance(
+    func advance(
         _ handshake: Handshake, of peer: DevicePeer, _ outcome: DTLSOutcome, now: Instant
     ) {
         handshake.dtls.drainOutput { self.transmit($0, to: peer) }
@@ -201,7 +206,7 @@ extension DeviceSessions {
         peer.handshake = nil
         self.halfOpen -= 1
         self.counters.handshakesCompleted += 1
-        if let old = peer.session { self.end(old, cause: .superseded, isReplaced: true, now: now) }
+        if let old = peer.session { self.makeRoom(at: peer, of: old, for: resolution.iccid, now: now) }
         self.peers[peer.key] = peer
         let session: DeviceSession
         switch resolution {

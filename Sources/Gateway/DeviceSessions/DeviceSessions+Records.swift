@@ -277,7 +277,8 @@ extension DeviceSession {
 }
 
 extension IdentityResolution {
-    fileprivate var iccid: String? {
+    /// The SIM that the identity stands for.
+    var iccid: String? {
         switch self {
         case .bootstrap(let record), .registration(_, let record): record.iccid
         case .unknown: nil

@@ -27,6 +27,11 @@ package actor DeviceSessions: LoopActor {
         package var wallClock: @Sendable () -> Int64
         /// Seed of message IDs, tokens and retransmission times.
         package var seed: UInt64
+        /// What connection IDs start with: whoever routes datagrams to several nodes, and a node to its shards, looks there.
+        package var node: UInt8 = 0
+        package var shard: UInt8 = 0
+        /// What else connection IDs consist of. It must not tell anything about ``seed``: they are sent in clear.
+        package var randomBits: @Sendable () -> UInt64 = { .random(in: .min ... .max) }
 
         package init(
             configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
@@ -70,6 +75,8 @@ package actor DeviceSessions: LoopActor {
 
     var peers: [PeerKey: DevicePeer] = [:]
     var byLease: [LeaseID: DeviceSession] = [:]
+    /// The live sessions whose records carry a connection ID.
+    var byConnectionID: [ConnectionID: DeviceSession] = [:]
     var byICCID: [String: [DeviceSession]] = [:]
     var halfOpen = 0
     var sessionCount = 0

@@ -14,6 +14,8 @@ package struct GatewayCounters: Sendable {
     package var dropped: [String: Int] = [:]
     package var sessionsOpened = 0
     package var sessionsClosed = 0
+    /// Times that a session was found at another address by its connection ID.
+    package var sessionsMoved = 0
 
     package init() {}
 
@@ -36,6 +38,7 @@ package struct GatewayCounters: Sendable {
         for (reason, count) in self.dropped { add("dropped_\(reason)", count) }
         add("sessions_opened", self.sessionsOpened)
         add("sessions_closed", self.sessionsClosed)
+        add("sessions_moved", self.sessionsMoved)
         return metadata
     }
 }

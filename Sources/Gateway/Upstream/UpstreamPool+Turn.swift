@@ -317,17 +317,17 @@ extension UpstreamPool {
 
     func flush() {
         guard !self.arena.isEmpty else { return }
-        var written: [Connection] = []
         self.arena.drain { buffer, connection, _ in
             connection.channel.write(buffer, promise: nil)
             guard !connection.needsFlush else { return }
             connection.needsFlush = true
-            written.append(connection)
+            self.written.append(connection)
         }
-        for connection in written {
+        for connection in self.written {
             connection.needsFlush = false
             connection.channel.flush()
         }
+        self.written.removeAll(keepingCapacity: true)
         self.arena.recycle()
     }
 
@@ -359,8 +359,8 @@ extension UpstreamPool {
     private static func deadline(of layer: inout MessageLayer) -> Instant? { layer.deadline }
 
     private func armTimer() {
-        let deadlines = [self.layerTimers.earliest, self.machine.deadline].compactMap { $0 }
-        guard !self.machine.isStopped, let due = deadlines.min() else { return }
+        guard !self.machine.isStopped, let due = Instant.earlier(self.layerTimers.earliest, self.machine.deadline)
+        else { return }
         if let timerDue = self.timerDue, timerDue <= due { return }
         self.timer?.cancel()
         self.timerDue = due

@@ -96,6 +96,8 @@ package actor UpstreamPool: LoopActor {
     var owesReadComplete = false
     var isTurnScheduled = false
     var arena = DatagramArena<Connection>(capacity: 64 << 10)
+    /// Connections that have something to flush, during a flush.
+    var written: [Connection] = []
     var openings = FIFO<(socket: PoolStateMachine.SocketID, remote: PeerAddress, local: IPAddress?)>()
     var warmUp: [EventLoopPromise<Void>] = []
     var resolving: Task<Void, Never>?

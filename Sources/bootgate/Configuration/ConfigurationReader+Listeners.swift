@@ -28,9 +28,7 @@ extension ConfigurationReader {
         guard node.isMapping else { return self.bind(node).map { Placed(value: $0, node: node) } }
         guard let fields = node.mapping() else { return nil }
         var listener = fields.require("bind", "write an address such as coaps://[::]:5684", self.bind)
-        fields.read("connection-id") { field in
-            if field.boolean() == true { field.notThereYet(.connectionID) }
-        }
+        fields.read("connection-id") { field in listener?.connectionIDs = field.boolean() }
         fields.read("server") { field in
             listener?.server = field.text("the name of an entry in servers")
             if listener?.security == .dtls {

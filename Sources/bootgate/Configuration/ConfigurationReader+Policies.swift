@@ -34,9 +34,7 @@ extension ConfigurationReader {
         guard let fields = node.mapping() else { return nil }
         var policy = GatewayConfiguration.DTLSPolicy()
         policy.suites = fields.read("suites", self.suites) ?? policy.suites
-        fields.read("connection-id") { field in
-            if field.boolean() == true { field.notThereYet(.connectionID) }
-        }
+        policy.connectionIDs = fields.read("connection-id") { $0.boolean() } ?? policy.connectionIDs
         fields.finish()
         return policy
     }

@@ -30,7 +30,7 @@ package struct RegistrationRelay: Sendable {
     private var record: SIMRecord
     private(set) var credential: OneTimeCredential
     let relay: GatewayConfiguration.Upstream
-    let peer: String
+    var peer: String
     let session: UInt64
 
     private enum Lease: Sendable { case none, wanted, held }
