@@ -16,7 +16,11 @@ extension Records {
         caller.yield()
         await withDiscardingTaskGroup { group in
             group.addTask {
-                for await _ in changes { caller.yield() }
+                for await _ in changes {
+                    // Told when it is in force: by then the data path's own feed has had its turn too.
+                    try? await Task.sleep(for: self.configuration.changeInterval)
+                    caller.yield()
+                }
                 caller.finish()
             }
             group.addTask {
