@@ -105,7 +105,8 @@ let package = Package(
         .testTarget(name: "TimingTests", dependencies: ["Timing"]),
         .testTarget(name: "SecretsTests", dependencies: ["Secrets"]),
         .testTarget(
-            name: "DTLSTests", dependencies: ["DTLS", "Secrets", "Timing", .product(name: "Crypto", package: "swift-crypto")]
+            name: "DTLSTests",
+            dependencies: ["DTLS", "Secrets", "Timing", .product(name: "Crypto", package: "swift-crypto")]
         ),
         .testTarget(name: "CoAPTests", dependencies: ["CoAP", "Timing"]),
         .testTarget(name: "LwM2MTests", dependencies: ["LwM2M", "Secrets"], resources: [.copy("Resources")]),
