@@ -16,7 +16,7 @@ struct Lookup: Sendable {
     private let sims: StoreFile
     private let queue: DatabaseQueue
     /// Look-ups that come together share a transaction; those that come meanwhile share the next one.
-    private let reads: SharedTransactions
+    private let reads: SharedTransactions<Statements>
     private let key: RecordsKey
     private let lifetimes: CredentialLifetimes
     private let clock: @Sendable () -> Int64
@@ -34,7 +34,13 @@ struct Lookup: Sendable {
     ) throws(RecordsError) {
         self.sims = sims
         self.queue = try sims.reader(label: "records.lookup", attaching: (credentials, Self.credentialsSchema))
-        self.reads = SharedTransactions(file: sims, connection: self.queue, kind: .deferred, window: .zero)
+        self.reads = SharedTransactions(
+            file: sims,
+            connection: self.queue,
+            kind: .deferred,
+            window: .zero,
+            context: { try Statements($0) }
+        )
         self.key = key
         self.lifetimes = lifetimes
         self.clock = clock
@@ -49,14 +55,14 @@ struct Lookup: Sendable {
 
     func resolve(identities: [PSKIdentity]) async throws -> [IdentityResolution] {
         let now = self.clock()
-        return try await self.reads.run { db in
-            let statements = try Statements(db)
-            return try identities.map { try self.resolve($0, at: now, with: statements, in: db) }
+        return try await self.reads.run { statements in
+            try identities.map { try self.resolve($0, at: now, with: statements) }
         }
     }
 
     func resolve(addresses: [IPAddress]) async throws -> [SIMRecord?] {
-        try await self.reads.run { db in
+        try await self.reads.run { statements in
+            let db = statements.db
             let lengths = try Int.fetchAll(
                 try db.cachedStatement(
                     sql: """
@@ -78,7 +84,14 @@ struct Lookup: Sendable {
             return try addresses.map { address in
                 for length in lengths where (0...128).contains(length) {
                     let base = IPPrefix(address, length: length).base.data
-                    let found = try owner.withFirstRow([length, base], in: db) { try self.record(from: $0) }
+                    let found = try owner.withFirstRow(
+                        in: db,
+                        binding: { parameters in
+                            parameters.add(Int64(length))
+                            base.withUnsafeBytes { parameters.add($0) }
+                        },
+                        { try self.record(from: $0) }
+                    )
                     if let found { return found }
                 }
                 return nil
@@ -87,13 +100,14 @@ struct Lookup: Sendable {
     }
 
     func record(iccid: String) async throws -> SIMRecord? {
-        try await self.reads.run { try SIMTable(key: self.key).record(iccid: iccid, in: $0) }
+        try await self.reads.run { try SIMTable(key: self.key).record(iccid: iccid, in: $0.db) }
     }
 
     /// The newest living grant of each key, as far as the marks of revocation let it live.
     func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?] {
         let (now, lifetimes) = (self.clock(), self.lifetimes)
-        return try await self.reads.run { db in
+        return try await self.reads.run { statements in
+            let db = statements.db
             let statement = try db.cachedStatement(sql: GrantTable.livingSQL(schema: Self.credentialsSchema))
             return try keys.map { key in
                 var found: PlainGrant?
@@ -107,11 +121,13 @@ struct Lookup: Sendable {
     }
 
     private struct Statements {
+        let db: Database
         let bootstrap: Statement
         let credential: Statement
         let sim: Statement
 
         init(_ db: Database) throws {
+            self.db = db
             self.bootstrap = try db.cachedStatement(sql: Self.bootstrapSQL)
             self.credential = try db.cachedStatement(sql: Self.credentialSQL)
             self.sim = try db.cachedStatement(sql: Self.simSQL)
@@ -131,22 +147,21 @@ struct Lookup: Sendable {
     private func resolve(
         _ identity: PSKIdentity,
         at now: Int64,
-        with statements: Statements,
-        in db: Database
+        with statements: Statements
     ) throws -> IdentityResolution {
-        let bytes = Data(identity.bytes)
+        let db = statements.db
         var resolution = IdentityResolution.unknown
         var decryptions = 0
-        let bootstrap = try statements.bootstrap.withFirstRow([bytes], in: db) { row in
+        let bootstrap = try statements.bootstrap.withFirstRow(in: db, binding: { $0.add(identity) }) { row in
             decryptions += 1
             return try self.record(from: row)
         }
         if let record = bootstrap.flatMap({ $0 }) { resolution = .bootstrap(record) }
-        let found = try statements.credential.withFirstRow([bytes], in: db) { row in
+        let found = try statements.credential.withFirstRow(in: db, binding: { $0.add(identity) }) { row in
             decryptions += 1
             return self.credential(identity, from: row, at: now)
         }.flatMap { $0 }
-        let sim = try statements.sim.withFirstRow([found?.iccid ?? ""], in: db) { row in
+        let sim = try statements.sim.withFirstRow(in: db, binding: { $0.add(found?.iccid ?? "") }) { row in
             // The key of the bootstrap stays sealed: a registration has no use for it.
             try SIMTable.record(from: row, key: nil)
         }

@@ -16,7 +16,11 @@ extension Records {
         caller.yield()
         await withDiscardingTaskGroup { group in
             group.addTask {
-                for await _ in changes { caller.yield() }
+                for await _ in changes {
+                    // Told when it is in force: by then the data path's own feed has had its turn too.
+                    try? await Task.sleep(for: self.configuration.changeInterval)
+                    caller.yield()
+                }
                 caller.finish()
             }
             group.addTask {
@@ -54,7 +58,7 @@ extension Records {
                         detail: [
                             .init("server", .text(credential.server)),
                             .init("ssid", .integer(Int64(credential.shortServerID))),
-                            .init("key", .text(credential.key.fingerprint)),
+                            .init("key", .text(KeyFingerprint.text(of: credential.key))),
                         ]
                     )
                 }
@@ -91,7 +95,7 @@ extension Records {
 
     /// What is recorded of credentials that time has ended: the ones that a newer one has replaced. One that expired
     /// simply is no more.
-    private func events(of ended: [EndedCredential]) -> [AuditEvent] {
+    private func events(of ended: [OneTimeCredential]) -> [AuditEvent] {
         let now = self.configuration.clock()
         return ended.filter { $0.state == .replaced }.map { credential in
             AuditEvent(
@@ -99,7 +103,8 @@ extension Records {
                 endpoint: credential.endpoint,
                 detail: [
                     .init("server", .text(credential.server)), .init("ssid", .integer(Int64(credential.shortServerID))),
-                    .init("key", .text(credential.fingerprint)), .init("reason", .text("overlap passed")),
+                    .init("key", .text(KeyFingerprint.text(of: credential.key))),
+                    .init("reason", .text("overlap passed")),
                 ]
             )
         }

@@ -22,7 +22,7 @@ package final class Records: Sendable {
     private let grantTable: GrantTable
     private let lookup: Lookup
     private let feed: ChangeFeed
-    let commits: SharedTransactions
+    let commits: SharedTransactions<CredentialStatements>
 
     /// Opens both stores, makes what is missing, and checks that the records key is the right one.
     package init(_ configuration: RecordsConfiguration, logger: Logger) throws(RecordsError) {
@@ -73,7 +73,8 @@ package final class Records: Sendable {
             file: credentialsFile,
             connection: credentialsPool,
             kind: .immediate,
-            window: configuration.commitWindow
+            window: configuration.commitWindow,
+            context: { try CredentialStatements($0) }
         )
     }
 
@@ -116,25 +117,25 @@ extension Records: CredentialStore {
         guard !credentials.isEmpty || !grants.isEmpty else { return }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let grantTable = self.grantTable
-        try await self.commits.run { db in
+        try await self.commits.run { statements in
             let now = clock()
-            for credential in credentials { try table.insert(credential, at: now, in: db) }
-            for grant in grants { try grantTable.insert(grant, at: now, in: db) }
+            for credential in credentials { try table.insert(credential, at: now, with: statements) }
+            for grant in grants { try grantTable.insert(grant, at: now, in: statements.db) }
         }
     }
 
     package func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        return try await self.commits.run { db in try table.prove(identity, at: clock(), in: db) }
+        return try await self.commits.run { statements in try table.prove(identity, at: clock(), with: statements) }
     }
 
     package func discard(_ identities: [PSKIdentity], grants: [Int64]) async throws {
         guard !identities.isEmpty || !grants.isEmpty else { return }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let grantTable = self.grantTable
-        try await self.commits.run { db in
-            try table.discard(identities, at: clock(), in: db)
-            try grantTable.discard(grants, at: clock(), in: db)
+        try await self.commits.run { statements in
+            try table.discard(identities, at: clock(), with: statements)
+            try grantTable.discard(grants, at: clock(), in: statements.db)
         }
     }
 
@@ -144,7 +145,7 @@ extension Records: CredentialStore {
 
     package func prove(grant id: Int64) async throws -> [PlainGrant] {
         let (table, clock) = (self.grantTable, self.configuration.clock)
-        return try await self.commits.run { db in try table.prove(id, at: clock(), in: db) }
+        return try await self.commits.run { statements in try table.prove(id, at: clock(), in: statements.db) }
     }
 }
 
@@ -159,26 +160,40 @@ extension Records {
     package static let remembrance: Duration = .seconds(90 * 86_400)
 
     /// Writes down what the passage of time has ended and forgets what ended long ago. `serve` calls it every hour;
-    /// look-ups judge time by themselves, so nothing depends on when. Works in small commits.
+    /// look-ups judge time by themselves, so nothing depends on when. Works in small commits, of `part` rows each.
     ///
     /// - Returns: the credentials that time has ended.
     @discardableResult
-    package func sweep() async throws -> [EndedCredential] {
+    package func sweep(part: Int = 1_000) async throws -> [OneTimeCredential] {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let grantTable = self.grantTable
-        let limit = 500
-        var ended: [EndedCredential] = []
-        while true {
-            let (some, done) = try await self.commits.run { db in
+        var ended: [OneTimeCredential] = []
+        var position: CredentialTable.Place? = .init(iccid: "", server: "", id: 0)
+        while let start = position {
+            let (next, some) = try await self.commits.run { statements in
                 let now = clock()
-                let horizon = CredentialLife.threshold(Self.remembrance, now: now)
-                let credentials = try table.sweep(at: now, horizon: horizon, limit: limit, in: db)
-                let grants = try grantTable.sweep(at: now, horizon: horizon, limit: limit, in: db)
-                return (credentials.ended, max(credentials.ended.count, credentials.forgotten, grants))
+                return try table.sweep(
+                    after: start,
+                    at: now,
+                    horizon: CredentialLife.threshold(Self.remembrance, now: now),
+                    limit: part,
+                    with: statements
+                )
             }
+            position = next
             ended += some
-            if done < limit { return ended }
         }
+        var most = part
+        while most == part {
+            most = try await self.commits.run { statements in
+                let now = clock()
+                return try grantTable.sweep(
+                    at: now, horizon: CredentialLife.threshold(Self.remembrance, now: now), limit: part,
+                    in: statements.db
+                )
+            }
+        }
+        return ended
     }
 
     /// How long a mark that was applied stays in force, for a bootstrap that was minting while the SIM was suspended.
@@ -196,18 +211,18 @@ extension Records {
         let marks = try self.sims.pendingRevocations(horizon: horizon, limit: limit)
         guard !marks.isEmpty else { return ([], false) }
         let grantTable = self.grantTable
-        let revoked = try await self.commits.run { db in
+        let revoked = try await self.commits.run { statements in
             let now = clock()
             return try marks.flatMap { mark in
                 let limit = mark.isLive ? mark.at : nil
                 if mark.identity == nil {
                     try grantTable.revoke(
-                        iccid: mark.iccid, server: mark.server, mintedUpTo: limit, at: now, in: db
+                        iccid: mark.iccid, server: mark.server, mintedUpTo: limit, at: now, in: statements.db
                     )
                 }
                 return try table.revoke(
                     iccid: mark.iccid, server: mark.server, identity: mark.identity, mintedUpTo: limit, at: now,
-                    in: db
+                    with: statements
                 ).map { RevokedCredential(credential: $0, cause: mark.cause) }
             }
         }

@@ -2,7 +2,7 @@ internal import Crypto
 internal import Foundation
 internal import GRDB
 internal import Glibc
-package import Secrets
+internal import Secrets
 
 /// The key that encrypts keys at rest: ChaCha20-Poly1305, a random nonce per value, and the row that the value belongs
 /// to as associated data, so that a sealed key cannot be moved to another row.
@@ -33,9 +33,11 @@ struct RecordsKey: Sendable {
     init(_ secret: Secret) { self.key = secret.withUnsafeBytes { SymmetricKey(data: $0) } }
 
     /// Nonce, ciphertext and tag in one.
-    func seal(_ secret: Secret, for row: Row) throws -> Data {
+    ///
+    /// - Parameter nonce: 12 random bytes that are used this once; nil: fresh ones.
+    func seal(_ secret: Secret, for row: Row, nonce: ChaChaPoly.Nonce? = nil) throws -> Data {
         try secret.withUnsafeBytes { bytes in
-            try ChaChaPoly.seal(bytes, using: self.key, authenticating: row.associatedData).combined
+            try ChaChaPoly.seal(bytes, using: self.key, nonce: nonce, authenticating: row.associatedData).combined
         }
     }
 
@@ -70,10 +72,22 @@ struct RecordsKey: Sendable {
     }
 }
 
-extension Secret {
-    /// The first 8 hexadecimal digits of the SHA-256 of the bytes: how keys are named in the audit journal and in
-    /// tables, because a key itself is never shown.
-    package var fingerprint: String {
-        self.withUnsafeBytes { bytes in hexadecimalText(SHA256.hash(data: bytes).prefix(4)) }
+/// Random nonces of which many come with one call of the operating system's generator. Belongs to one thread.
+final class Nonces {
+    private static let byteCount = 12
+    private static let batch = 20
+
+    private var bytes = Secret(EmptyCollection<UInt8>())
+    private var used = 0
+
+    func next() throws -> ChaChaPoly.Nonce {
+        if self.used == self.bytes.count {
+            self.bytes = Secret.random(count: Self.batch * Self.byteCount)
+            self.used = 0
+        }
+        defer { self.used += Self.byteCount }
+        return try self.bytes.withUnsafeBytes {
+            try ChaChaPoly.Nonce(data: $0[self.used..<(self.used + Self.byteCount)])
+        }
     }
 }

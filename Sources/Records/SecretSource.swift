@@ -160,7 +160,12 @@ private enum SecretFile {
             close(descriptor)
             unlink(temporary)
         }
-        var text = secret.withUnsafeBytes { bytes in bytes.flatMap { hexadecimalDigits($0) } } + [UInt8(ascii: "\n")]
+        var writer = JSONWriter()
+        writer.bytes.reserveCapacity(2 * secret.count + 1)
+        secret.withUnsafeBytes { writer.hexadecimal($0) }
+        writer.raw("\n")
+        var text = writer.bytes
+        writer.bytes = []
         defer { explicit_bzero(&text, text.count) }
         guard write(descriptor, text, text.count) == text.count, fsync(descriptor) == 0 else {
             throw Self.cannotCreate(path, purpose, errno)

@@ -327,6 +327,56 @@ struct CredentialStoreTests {
         #expect(try await states() == [])
     }
 
+    @Test("A sweep in parts reaches every row", arguments: [1, 2, 3, 7, 8, 100])
+    func sweepInParts(part: Int) async throws {
+        let records = try self.open()
+        for sim in 1...4 {
+            try await records.store([
+                try credential("bootstrap-\(sim)", sim: sim, server: "", at: self.clock.now),
+                try credential("meters-\(sim)", sim: sim, at: self.clock.now),
+            ])
+        }
+        self.clock.advance(days: 8)
+        try await records.sweep(part: part)
+        #expect(try await self.written(records).allSatisfy { $0.hasSuffix("expired") })
+        self.clock.advance(days: 91)
+        try await records.sweep(part: part)
+        #expect(try await self.written(records) == [])
+    }
+
+    @Test("The order of minting holds when the clock is set back, also over a restart")
+    func orderUnderClock() async throws {
+        let records = try self.open()
+        try await self.mint("a", in: records)
+        self.clock.advance(days: -3)
+        try await self.mint("b", in: records)
+        records.close()
+        self.clock.advance(days: -1)
+        let again = try self.open()
+        try await self.mint("c", in: again)
+        #expect(try await self.written(again) == ["a pending", "b pending", "c pending"])
+        _ = try await self.prove("b", again)
+        #expect(try await self.written(again) == ["a replaced", "b active", "c pending"])
+    }
+
+    @Test("Pages of the list leave none out and show none twice, however many were minted at once")
+    func pages() async throws {
+        let records = try self.open()
+        let names = (1...9).map { "identity-\($0)" }
+        try await records.store(
+            try names.enumerated().map { try credential($1, sim: 1 + $0 % 4, server: "s\($0)", at: self.clock.now) }
+        )
+        var page = CredentialLister.Page()
+        page.limit = 2
+        var servers: [String] = []
+        repeat {
+            let (listings, next) = try records.credentials.list(page)
+            servers += listings.map(\.server)
+            page.after = next
+        } while page.after != nil
+        #expect(servers == (0..<9).reversed().map { "s\($0)" })
+    }
+
     private func written(_ records: Records) async throws -> [String] {
         try await records.credentials.pool.read { db in
             try Row.fetchAll(db, sql: "SELECT CAST(identity AS TEXT), state FROM credentials ORDER BY id").map {
@@ -346,7 +396,7 @@ struct CredentialStoreTests {
         let first = try records.credentials.list(page)
         let listing = try #require(first.listings.first)
         #expect(listing.identity?.description == "iden…-two")
-        #expect(listing.fingerprint == (try credential("identity-number-two")).key.fingerprint)
+        #expect(listing.fingerprint == KeyFingerprint.text(of: try credential("identity-number-two").key))
         #expect(listing.state == .pending && listing.provenAt == nil)
         page.after = first.next
         let second = try records.credentials.list(page)
@@ -359,6 +409,6 @@ struct CredentialStoreTests {
     @Test("A fingerprint is the first eight digits of the SHA-256 of the key")
     func fingerprint() {
         // The digest of three bytes that every description of SHA-256 gives.
-        #expect(Secret("abc".utf8).fingerprint == "ba7816bf")
+        #expect(KeyFingerprint.text(of: Secret("abc".utf8)) == "ba7816bf")
     }
 }

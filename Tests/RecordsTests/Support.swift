@@ -101,7 +101,7 @@ func credential(
     _ name: String,
     sim: Int = 1,
     server: String = "meters",
-    at time: Int64 = wallClockMicroseconds()
+    at time: Int64 = WallClock.microseconds()
 ) throws -> OneTimeCredential {
     OneTimeCredential(
         identity: try #require(PSKIdentity(name)),

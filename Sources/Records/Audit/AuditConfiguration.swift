@@ -1,3 +1,5 @@
+internal import Gateway
+
 /// Where the audit journal lies and how it behaves: the `audit` part of the configuration file as plain values.
 package struct AuditConfiguration: Sendable {
     /// The state folder; segments go to its folder `audit`.
@@ -15,11 +17,11 @@ package struct AuditConfiguration: Sendable {
     /// Records that may wait for the disk; what comes on top is counted as lost.
     package var queueLimit = 20_000
     /// How long records are gathered before they are written.
-    package var window: Duration = .milliseconds(2)
+    package var window: Duration = .milliseconds(5)
     /// How long to wait before a write that failed is tried again.
     package var retryInterval: Duration = .seconds(1)
     /// Wall clock, microseconds since 1970; tests bring their own.
-    package var clock: @Sendable () -> Int64 = { wallClockMicroseconds() }
+    package var clock: @Sendable () -> Int64 = WallClock.microseconds
 
     package init(state: String, node: String, signingKey: SecretSource) {
         self.state = state

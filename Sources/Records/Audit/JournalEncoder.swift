@@ -26,18 +26,25 @@ struct JournalEncoder {
 
     /// The next record's number, from 1.
     private(set) var seq: UInt64
-    /// SHA-256 of the record before.
-    private(set) var previous: [UInt8]
+    /// SHA-256 of the record before, in lower-case digits: each is written twice.
+    private var previous: [UInt8]
     /// Lines that were not written yet.
     var lines = JSONWriter()
 
     private let node: String
+    /// From the end of the time to the beginning of the event, the same in every record.
+    private let nodeMember: [UInt8]
     private var time = JournalTime()
 
     init(node: String, seq: UInt64, previous: [UInt8]) {
         self.node = node
+        var writer = JSONWriter()
+        writer.raw("\",\"node\":")
+        writer.text(node)
+        writer.raw(",\"event\":\"")
+        self.nodeMember = writer.bytes
         self.seq = seq
-        self.previous = previous
+        self.previous = Array(hexadecimalText(previous).utf8)
     }
 
     mutating func append(_ event: AuditEvent) {
@@ -58,7 +65,7 @@ struct JournalEncoder {
             seq: self.seq,
             time: JournalTime.text(time),
             node: self.node,
-            previous: hexadecimalText(self.previous)
+            previous: String(decoding: self.previous, as: UTF8.self)
         )
         let signature = try key.sign(text)
         let start = self.lines.bytes.count
@@ -85,9 +92,7 @@ struct JournalEncoder {
         self.lines.integer(self.seq)
         self.lines.raw(",\"time\":\"")
         self.time.write(time, to: &self.lines)
-        self.lines.raw("\",\"node\":")
-        self.lines.text(self.node)
-        self.lines.raw(",\"event\":\"")
+        self.lines.bytes.append(contentsOf: self.nodeMember)
         self.lines.bytes.append(contentsOf: event.utf8)
         self.lines.raw("\"")
     }
@@ -111,17 +116,16 @@ struct JournalEncoder {
     /// Ends the record that began at `start`.
     private mutating func seal(from start: Int) {
         self.lines.raw(",\"previous\":\"")
-        self.lines.hexadecimal(self.previous)
+        self.lines.bytes.append(contentsOf: self.previous)
         self.lines.raw("\"}")
         let hash = self.lines.bytes.withUnsafeBytes { bytes in
             SHA256.hash(data: UnsafeRawBufferPointer(rebasing: bytes[start...]))
         }
-        hash.withUnsafeBytes { bytes in
-            for index in 0..<min(bytes.count, self.previous.count) { self.previous[index] = bytes[index] }
-        }
         self.lines.bytes.removeLast()
         self.lines.raw(",\"hash\":\"")
-        self.lines.hexadecimal(self.previous)
+        let digits = self.lines.bytes.count
+        hash.withUnsafeBytes { self.lines.hexadecimal($0) }
+        self.previous.replaceSubrange(self.previous.indices, with: self.lines.bytes[digits...])
         self.lines.raw("\"}\n")
         self.seq += 1
     }

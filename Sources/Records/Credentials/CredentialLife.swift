@@ -36,7 +36,7 @@ struct CredentialLife: Equatable, Sendable {
         return self.written
     }
 
-    /// Moments before which a written state cannot have ended at `now`: what the sweep asks the index for.
+    /// What is older than this has had its `lifetime` at `now`.
     static func threshold(_ lifetime: Duration, now: Int64) -> Int64 {
         let (moment, overflow) = now.subtractingReportingOverflow(Self.microseconds(lifetime))
         return overflow ? .min : moment

@@ -72,15 +72,26 @@ package struct CredentialLister: Sendable {
         return try self.file.translating {
             try self.pool.read { db in
                 var listings: [CredentialListing] = []
+                // Only what is asked for: rows of one SIM lie side by side.
+                var conditions = ["id < ?"]
+                var arguments: StatementArguments = [page.after ?? .max]
+                if let iccid = page.iccid {
+                    conditions.append("iccid = ?")
+                    arguments += [iccid]
+                }
+                if let server = page.server {
+                    conditions.append("server = ?")
+                    arguments += [server]
+                }
                 // The state is judged here, because time changes it before it is written down.
                 let rows = try Row.fetchCursor(
                     db,
                     sql: """
                         SELECT state, minted_at, succeeded_at, iccid, endpoint, server, short_server_id, \(columns), \
                         proven_at, ended_at, id FROM \(table) \
-                        WHERE id < ?1 AND (?2 IS NULL OR iccid = ?2) AND (?3 IS NULL OR server = ?3) ORDER BY id DESC
+                        WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC
                         """,
-                    arguments: [page.after ?? .max, page.iccid, page.server]
+                    arguments: arguments
                 )
                 while let row = try rows.next() {
                     guard let listing = self.listing(row, at: now) else { continue }

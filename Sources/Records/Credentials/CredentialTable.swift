@@ -1,55 +1,109 @@
 internal import Foundation
 internal import GRDB
-package import Gateway
+internal import Gateway
 internal import Secrets
+internal import Synchronization
 
 /// One-time credentials as rows of `credentials`: every write of the store, each to be run inside a transaction.
-struct CredentialTable: Sendable {
-    let key: RecordsKey
-    let lifetimes: CredentialLifetimes
+final class CredentialTable: Sendable {
+    /// What a row is found by. Rows of one SIM and server lie side by side in the order of minting.
+    struct Place: Equatable, Sendable {
+        var iccid: String
+        var server: String
+        var id: Int64
 
-    func insert(_ credential: OneTimeCredential, at now: Int64, in db: Database) throws {
-        let set = try self.set(iccid: credential.iccid, server: credential.server, in: db)
-        try self.apply(set.changesBeforeMinting(for: credential.shortServerID, at: now), at: now, in: db)
-        let statement = try db.cachedStatement(
-            sql: """
-                INSERT INTO credentials (identity, sealed_key, fingerprint, iccid, endpoint, server, short_server_id, \
-                state, minted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """
+        func bind(to row: inout SQLiteParameters) {
+            row.add(self.iccid)
+            row.add(self.server)
+            row.add(self.id)
+        }
+    }
+
+    private let key: RecordsKey
+    private let lifetimes: CredentialLifetimes
+    /// The number that was given out last.
+    private let lastID = Atomic<Int64>(0)
+
+    init(key: RecordsKey, lifetimes: CredentialLifetimes) {
+        self.key = key
+        self.lifetimes = lifetimes
+    }
+
+    func insert(_ credential: OneTimeCredential, at now: Int64, with statements: CredentialStatements) throws {
+        let (iccid, server) = (credential.iccid, credential.server)
+        let set = try self.set(iccid: iccid, server: server, with: statements)
+        if !set.members.isEmpty {
+            try self.apply(
+                set.changesBeforeMinting(for: credential.shortServerID, at: now), to: (iccid, server), at: now,
+                with: statements
+            )
+        }
+        let id = self.nextID(after: set.members.last?.id ?? 0, at: now)
+        let sealed = try self.key.seal(
+            credential.key,
+            for: .credential(credential.identity),
+            nonce: statements.nonces.next()
         )
-        try statement.execute(arguments: [
-            Data(credential.identity.bytes),
-            try self.key.seal(credential.key, for: .credential(credential.identity)),
-            credential.key.fingerprint, credential.iccid, credential.endpoint, credential.server,
-            credential.shortServerID, OneTimeCredential.State.pending.rawValue, credential.mintedAt,
-        ])
+        try statements.insert.run(in: statements.db) { row in
+            row.add(iccid)
+            row.add(server)
+            row.add(id)
+            row.add(credential.identity)
+            sealed.withUnsafeBytes { row.add($0) }
+            row.add(KeyFingerprint.text(of: credential.key))
+            row.add(credential.endpoint)
+            row.add(Int64(credential.shortServerID))
+            row.add(OneTimeCredential.State.pending.rawValue)
+            row.add(credential.mintedAt)
+        }
+    }
+
+    /// Microseconds, so that the list of all credentials has an order after a restart too; but never a number twice, and
+    /// never one that stands before another of the same SIM, whatever the clock says.
+    private func nextID(after newest: Int64, at now: Int64) -> Int64 {
+        // One connection writes, so nobody else is between the two.
+        let id = max(now, self.lastID.load(ordering: .relaxed) &+ 1, newest &+ 1)
+        self.lastID.store(id, ordering: .relaxed)
+        return id
     }
 
     /// See `CredentialStore.prove`.
     func prove(
-        _ identity: PSKIdentity, keepingPrevious: Bool = false, at now: Int64, in db: Database
+        _ identity: PSKIdentity,
+        keepingPrevious: Bool = false,
+        at now: Int64,
+        with statements: CredentialStatements
     ) throws -> [OneTimeCredential] {
-        guard let row = try self.row(identity, in: db) else { return [] }
-        let set = try self.set(iccid: row[1], server: row[2], in: db)
-        let changes = set.changesOnProof(of: row[0], keepingPrevious: keepingPrevious, at: now)
-        try self.apply(changes, at: now, in: db)
-        if !changes.isEmpty { try PublicationTable.review(iccid: row[1], server: row[2], at: now, in: db) }
+        guard let place = try self.place(of: identity, with: statements) else { return [] }
+        let owner = (place.iccid, place.server)
+        let changes = try self.set(iccid: place.iccid, server: place.server, with: statements)
+            .changesOnProof(of: place.id, keepingPrevious: keepingPrevious, at: now)
+        try self.apply(changes, to: owner, at: now, with: statements)
+        if !changes.isEmpty { try statements.reviewPublications(of: owner, at: now) }
         return try changes.compactMap { change in
             guard case .state(let id, _) = change else { return nil }
-            return try self.credential(id: id, in: db)
+            return try self.credential(
+                at: Place(iccid: place.iccid, server: place.server, id: id),
+                with: statements
+            )
         }
     }
 
-    func discard(_ identities: [PSKIdentity], at now: Int64, in db: Database) throws {
+    func discard(_ identities: [PSKIdentity], at now: Int64, with statements: CredentialStatements) throws {
         var owners: [[String]: Set<Int64>] = [:]
         for identity in identities {
-            guard let row = try self.row(identity, in: db) else { continue }
-            owners[[row[1], row[2]], default: []].insert(row[0])
+            guard let place = try self.place(of: identity, with: statements) else { continue }
+            owners[[place.iccid, place.server], default: []].insert(place.id)
         }
         for (owner, ids) in owners {
-            let set = try self.set(iccid: owner[0], server: owner[1], in: db)
-            try self.apply(set.changesOnDiscard(of: ids, at: now), at: now, in: db)
-            try PublicationTable.review(iccid: owner[0], server: owner[1], at: now, in: db)
+            let set = try self.set(iccid: owner[0], server: owner[1], with: statements)
+            try self.apply(
+                set.changesOnDiscard(of: ids, at: now),
+                to: (owner[0], owner[1]),
+                at: now,
+                with: statements
+            )
+            try statements.reviewPublications(of: (owner[0], owner[1]), at: now)
         }
     }
 
@@ -58,133 +112,148 @@ struct CredentialTable: Sendable {
     ///
     /// - Returns: those that lived until now.
     func revoke(
-        iccid: String, server: String? = nil, identity: PSKIdentity? = nil, mintedUpTo limit: Int64?, at now: Int64,
-        in db: Database
+        iccid: String,
+        server: String? = nil,
+        identity: PSKIdentity? = nil,
+        mintedUpTo limit: Int64?,
+        at now: Int64,
+        with statements: CredentialStatements
     ) throws -> [OneTimeCredential] {
-        let rows = try Row.fetchAll(
-            try db.cachedStatement(
-                sql: """
-                    SELECT id, state, minted_at, succeeded_at, server FROM credentials \
-                    WHERE iccid = ?1 AND state <> 'revoked' AND minted_at <= ?2 \
-                    AND (?3 IS NULL OR server = ?3) AND (?4 IS NULL OR identity = ?4)
-                    """
-            ),
-            arguments: [iccid, limit ?? .max, server, identity.map { Data($0.bytes) }]
+        var members: [(place: Place, life: CredentialLife)] = []
+        try statements.ofSIM.withRows(
+            in: statements.db,
+            binding: {
+                $0.add(iccid)
+                $0.add(limit ?? .max)
+            },
+            { row in
+                let place = Place(iccid: iccid, server: row.text(4), id: row.integer(0))
+                let isMeant = identity.map { $0 == row.withBlob(5) { PSKIdentity($0) } } ?? true
+                guard isMeant, server == nil || server == place.server else { return true }
+                members.append((place, try Self.life(row)))
+                return true
+            }
         )
-        for server in Set(rows.map { $0[4] as String }) {
-            try PublicationTable.review(iccid: iccid, server: server, at: now, in: db)
+        for server in Set(members.map(\.place.server)) {
+            try statements.reviewPublications(of: (iccid, server), at: now)
         }
         var revoked: [OneTimeCredential] = []
-        for row in rows {
-            let id: Int64 = row[0]
-            try self.apply([.state(id: id, .revoked)], at: now, in: db)
-            switch try Self.life(row, from: 1).state(at: now, under: self.lifetimes) {
+        for (place, life) in members {
+            try self.apply(
+                [.state(id: place.id, .revoked)],
+                to: (iccid, place.server),
+                at: now,
+                with: statements
+            )
+            switch life.state(at: now, under: self.lifetimes) {
             case .pending, .active:
-                if let credential = try self.credential(id: id, in: db) { revoked.append(credential) }
+                if let credential = try self.credential(at: place, with: statements) { revoked.append(credential) }
             case .replaced, .expired, .revoked: continue
             }
         }
         return revoked
     }
 
-    /// Writes down what time has ended, and forgets what ended before `horizon`.
+    /// Looks at the `limit` rows behind `position`: writes down what time has ended, and forgets what ended before
+    /// `horizon`. In parts, so that a bootstrap never waits long behind a sweep.
     ///
-    /// - Returns: which ended and how many were forgotten. At most `limit` of each kind, so that a bootstrap never waits
-    ///   long behind a sweep.
+    /// - Returns: where to go on, nil at the end of the table; and what time has ended.
     func sweep(
-        at now: Int64, horizon: Int64, limit: Int, in db: Database
-    ) throws -> (ended: [EndedCredential], forgotten: Int) {
-        var ended: [EndedCredential] = []
-        let end: (String, OneTimeCredential.State, Int64) throws -> Void = { condition, state, threshold in
-            let rows = try Row.fetchAll(
-                try db.cachedStatement(
-                    sql: """
-                        UPDATE credentials SET state = ?, ended_at = ? WHERE id IN \
-                        (SELECT id FROM credentials WHERE \(condition) < ? LIMIT ?) \
-                        RETURNING iccid, endpoint, server, short_server_id, fingerprint
-                        """
-                ),
-                arguments: [state.rawValue, now, threshold, limit]
-            )
-            for row in rows {
-                let credential = EndedCredential(
-                    state: state, iccid: row[0], endpoint: row[1], server: row[2], shortServerID: row[3],
-                    fingerprint: row[4]
-                )
-                try PublicationTable.review(iccid: credential.iccid, server: credential.server, at: now, in: db)
-                ended.append(credential)
+        after position: Place,
+        at now: Int64,
+        horizon: Int64,
+        limit: Int,
+        with statements: CredentialStatements
+    ) throws -> (next: Place?, ended: [OneTimeCredential]) {
+        var ended: [OneTimeCredential] = []
+        var found: [(place: Place, life: CredentialLife, endedAt: Int64?)] = []
+        try statements.page.withRows(
+            in: statements.db,
+            binding: {
+                position.bind(to: &$0)
+                $0.add(Int64(limit))
+            },
+            { row in
+                let place = Place(iccid: row.text(5), server: row.text(4), id: row.integer(0))
+                found.append((place, try Self.life(row), row.optionalInteger(6)))
+                return true
+            }
+        )
+        for (place, life, endedAt) in found {
+            let change: CredentialSet.Change
+            let state = life.state(at: now, under: self.lifetimes)
+            if let endedAt, endedAt < horizon {
+                change = .remove(id: place.id)
+            } else if state != life.written {
+                change = .state(id: place.id, state)
+            } else {
+                continue
+            }
+            let owner = (place.iccid, place.server)
+            try self.apply([change], to: owner, at: now, with: statements)
+            if case .state = change {
+                try statements.reviewPublications(of: owner, at: now)
+                if let credential = try self.credential(at: place, with: statements) { ended.append(credential) }
             }
         }
-        try end(
-            "state = 'pending' AND minted_at",
-            .expired,
-            CredentialLife.threshold(self.lifetimes.useWithin, now: now)
-        )
-        try end(
-            "state = 'active' AND succeeded_at IS NOT NULL AND succeeded_at",
-            .replaced,
-            CredentialLife.threshold(self.lifetimes.overlap, now: now)
-        )
-        if let age = self.lifetimes.maximumAge {
-            try end("state = 'active' AND minted_at", .expired, CredentialLife.threshold(age, now: now))
-        }
-        try db.cachedStatement(
-            sql: """
-                DELETE FROM credentials WHERE id IN \
-                (SELECT id FROM credentials WHERE ended_at IS NOT NULL AND ended_at < ? LIMIT ?)
-                """
-        ).execute(arguments: [horizon, limit])
-        return (ended, db.changesCount)
+        return (found.count == limit ? found.last?.place : nil, ended)
     }
 
-    /// The living credentials of an endpoint at a server, newest first.
+    /// The living credentials of an endpoint at a server, newest first. For a connection that only reads.
     func living(
         iccid: String, server: String, endpoint: String, at now: Int64, in db: Database
     ) throws -> [OneTimeCredential] {
-        let rows = try Row.fetchAll(
-            try db.cachedStatement(
-                sql: """
-                    SELECT id, state, minted_at, succeeded_at FROM credentials \
-                    WHERE iccid = ? AND server = ? AND endpoint = ? ORDER BY id DESC
-                    """
-            ),
-            arguments: [iccid, server, endpoint]
-        )
-        return try rows.compactMap { row in
-            let state = try Self.life(row, from: 1).state(at: now, under: self.lifetimes)
-            guard state == .pending || state == .active else { return nil }
-            return try self.credential(id: row[0], in: db)
+        var living: [OneTimeCredential] = []
+        try db.cachedStatement(
+            sql: """
+                SELECT id, state, minted_at, succeeded_at, identity, sealed_key, short_server_id FROM credentials \
+                WHERE iccid = ? AND server = ? AND endpoint = ? ORDER BY id DESC
+                """
+        ).withRows([iccid, server, endpoint], in: db) { row in
+            let life = try Self.life(row)
+            let state = life.state(at: now, under: self.lifetimes)
+            guard state == .pending || state == .active,
+                let identity = row.withBlob(4, { PSKIdentity($0) }),
+                let key = row.withBlob(5, { self.key.open($0, for: .credential(identity)) }),
+                let shortServerID = UInt16(exactly: row.integer(6))
+            else { return true }
+            living.append(
+                OneTimeCredential(
+                    identity: identity, key: key, iccid: iccid, endpoint: endpoint, server: server,
+                    shortServerID: shortServerID, state: state, mintedAt: life.mintedAt
+                ))
+            return true
+        }
+        return living
+    }
+
+    private func place(of identity: PSKIdentity, with statements: CredentialStatements) throws -> Place? {
+        try statements.place.withFirstRow(in: statements.db, binding: { $0.add(identity) }) { row in
+            Place(iccid: row.text(0), server: row.text(1), id: row.integer(2))
         }
     }
 
-    private func row(_ identity: PSKIdentity, in db: Database) throws -> Row? {
-        try Row.fetchOne(
-            try db.cachedStatement(sql: "SELECT id, iccid, server FROM credentials WHERE identity = ?"),
-            arguments: [Data(identity.bytes)]
-        )
-    }
-
-    private func set(iccid: String, server: String, in db: Database) throws -> CredentialSet {
-        let rows = try Row.fetchCursor(
-            try db.cachedStatement(
-                sql: """
-                    SELECT id, state, minted_at, succeeded_at, short_server_id FROM credentials \
-                    WHERE iccid = ? AND server = ? ORDER BY id
-                    """
-            ),
-            arguments: [iccid, server]
-        )
+    private func set(iccid: String, server: String, with statements: CredentialStatements) throws -> CredentialSet {
         var members: [CredentialSet.Member] = []
-        while let row = try rows.next() {
-            members.append(
-                CredentialSet.Member(id: row[0], shortServerID: row[4], life: try Self.life(row, from: 1)))
-        }
+        try statements.ofServer.withRows(
+            in: statements.db,
+            binding: {
+                $0.add(iccid)
+                $0.add(server)
+            },
+            { row in
+                members.append(
+                    CredentialSet.Member(
+                        id: row.integer(0), shortServerID: UInt16(clamping: row.integer(4)), life: try Self.life(row)))
+                return true
+            }
+        )
         return CredentialSet(members: members, lifetimes: self.lifetimes)
     }
 
-    /// Reads `state, minted_at, succeeded_at`.
-    private static func life(_ row: Row, from column: Int) throws -> CredentialLife {
-        guard let state = OneTimeCredential.State(rawValue: row[column]) else {
+    /// Reads columns 1 to 3: `state, minted_at, succeeded_at`.
+    private static func life(_ row: SQLiteRow) throws -> CredentialLife {
+        guard let state = OneTimeCredential.State(rawValue: row.text(1)) else {
             throw RecordsError(
                 .damaged,
                 source: .gateway,
@@ -192,62 +261,67 @@ struct CredentialTable: Sendable {
                 remedy: "restore credentials.db, or remove it: devices bootstrap again"
             )
         }
-        return CredentialLife(written: state, mintedAt: row[column + 1], provenAt: nil, succeededAt: row[column + 2])
+        return CredentialLife(
+            written: state,
+            mintedAt: row.integer(2),
+            provenAt: nil,
+            succeededAt: row.optionalInteger(3)
+        )
     }
 
-    private func apply(_ changes: [CredentialSet.Change], at now: Int64, in db: Database) throws {
+    private func apply(
+        _ changes: [CredentialSet.Change],
+        to owner: (iccid: String, server: String),
+        at now: Int64,
+        with statements: CredentialStatements
+    ) throws {
         for change in changes {
             switch change {
             case .state(let id, .active):
-                try db.cachedStatement(sql: "UPDATE credentials SET state = 'active', proven_at = ? WHERE id = ?")
-                    .execute(arguments: [now, id])
+                try statements.activate.run(in: statements.db) { row in
+                    row.add(now)
+                    Place(iccid: owner.iccid, server: owner.server, id: id).bind(to: &row)
+                }
             case .state(let id, let state):
-                try db.cachedStatement(
-                    sql: "UPDATE credentials SET state = ?, ended_at = ifnull(ended_at, ?) WHERE id = ?"
-                ).execute(arguments: [state.rawValue, now, id])
+                try statements.end.run(in: statements.db) { row in
+                    row.add(state.rawValue)
+                    row.add(now)
+                    Place(iccid: owner.iccid, server: owner.server, id: id).bind(to: &row)
+                }
             case .succeeded(let id, let at):
-                try db.cachedStatement(sql: "UPDATE credentials SET succeeded_at = ? WHERE id = ?")
-                    .execute(arguments: [at, id])
+                try statements.succeed.run(in: statements.db) { row in
+                    row.add(at)
+                    Place(iccid: owner.iccid, server: owner.server, id: id).bind(to: &row)
+                }
             case .remove(let id):
-                try db.cachedStatement(sql: "DELETE FROM credentials WHERE id = ?").execute(arguments: [id])
+                try statements.remove.run(in: statements.db) { row in
+                    Place(iccid: owner.iccid, server: owner.server, id: id).bind(to: &row)
+                }
             }
         }
     }
 
-    private func credential(id: Int64, in db: Database) throws -> OneTimeCredential? {
-        let row = try Row.fetchOne(
-            try db.cachedStatement(
-                sql: """
-                    SELECT identity, sealed_key, iccid, endpoint, server, short_server_id, state, minted_at \
-                    FROM credentials WHERE id = ?
-                    """
-            ),
-            arguments: [id]
-        )
-        guard let row, let identity = PSKIdentity(row[0] as Data),
-            let key = self.key.open(row[1], for: .credential(identity)),
-            let state = OneTimeCredential.State(rawValue: row[6])
-        else { return nil }
-        return OneTimeCredential(
-            identity: identity,
-            key: key,
-            iccid: row[2],
-            endpoint: row[3],
-            server: row[4],
-            shortServerID: row[5],
-            state: state,
-            mintedAt: row[7]
-        )
+    private func credential(at place: Place, with statements: CredentialStatements) throws -> OneTimeCredential? {
+        try statements.whole.withFirstRow(
+            in: statements.db,
+            binding: { place.bind(to: &$0) },
+            { row -> OneTimeCredential? in
+                guard let identity = row.withBlob(0, { PSKIdentity($0) }),
+                    let key = row.withBlob(1, { self.key.open($0, for: .credential(identity)) }),
+                    let state = OneTimeCredential.State(rawValue: row.text(4)),
+                    let shortServerID = UInt16(exactly: row.integer(3))
+                else { return nil }
+                return OneTimeCredential(
+                    identity: identity,
+                    key: key,
+                    iccid: place.iccid,
+                    endpoint: row.text(2),
+                    server: place.server,
+                    shortServerID: shortServerID,
+                    state: state,
+                    mintedAt: row.integer(5)
+                )
+            }
+        ).flatMap { $0 }
     }
-}
-
-/// A credential that time has ended.
-package struct EndedCredential: Sendable, Equatable {
-    /// `replaced`: its overlap has passed; `expired`.
-    package var state: OneTimeCredential.State
-    package var iccid: String
-    package var endpoint: String
-    package var server: String
-    package var shortServerID: UInt16
-    package var fingerprint: String
 }

@@ -39,15 +39,11 @@ struct PublicationTable: Sendable {
         ])
     }
 
-    /// Something about the credentials of this SIM and server has changed: what the server holds is to be looked at.
-    static func review(iccid: String, server: String, at now: Int64, in db: Database) throws {
-        try db.cachedStatement(
-            sql: """
-                UPDATE publications SET due_at = min(ifnull(due_at, ?1), ?1), attempts = 0, version = version + 1 \
-                WHERE iccid = ?2 AND server = ?3
-                """
-        ).execute(arguments: [now, iccid, server])
-    }
+    /// Time, ICCID, server: what the server was told of this SIM is to be looked at.
+    static let reviewSQL = """
+        UPDATE publications SET due_at = min(ifnull(due_at, ?1), ?1), attempts = 0, version = version + 1 \
+        WHERE iccid = ?2 AND server = ?3
+        """
 
     func reviewUnconcluded(at now: Int64, in db: Database) throws {
         try db.cachedStatement(

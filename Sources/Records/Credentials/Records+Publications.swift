@@ -8,8 +8,8 @@ extension Records: PublicationStore {
         _ credentials: [OneTimeCredential], keys: GatewayConfiguration.KeysPerEndpoint
     ) async throws {
         let (table, clock) = (self.publications, self.configuration.clock)
-        try await self.commits.run { db in
-            for credential in credentials { try table.open(credential, keys: keys, at: clock(), in: db) }
+        try await self.commits.run { statements in
+            for credential in credentials { try table.open(credential, keys: keys, at: clock(), in: statements.db) }
         }
     }
 
@@ -17,11 +17,13 @@ extension Records: PublicationStore {
         _ identity: PSKIdentity, keys: GatewayConfiguration.KeysPerEndpoint
     ) async throws -> [OneTimeCredential] {
         let (table, clock) = (self.publications, self.configuration.clock)
-        return try await self.commits.run { db in
+        return try await self.commits.run { statements in
             let now = clock()
-            let changed = try table.credentials.prove(identity, keepingPrevious: keys == .many, at: now, in: db)
+            let changed = try table.credentials.prove(
+                identity, keepingPrevious: keys == .many, at: now, with: statements
+            )
             if let credential = changed.first(where: { $0.identity == identity }) {
-                try table.conclude(credential, keys: keys, in: db)
+                try table.conclude(credential, keys: keys, in: statements.db)
             }
             return changed
         }
@@ -30,18 +32,16 @@ extension Records: PublicationStore {
     package func review(_ credentials: [OneTimeCredential]) async throws {
         guard !credentials.isEmpty else { return }
         let clock = self.configuration.clock
-        try await self.commits.run { db in
+        try await self.commits.run { statements in
             for credential in credentials {
-                try PublicationTable.review(
-                    iccid: credential.iccid, server: credential.server, at: clock(), in: db
-                )
+                try statements.reviewPublications(of: (credential.iccid, credential.server), at: clock())
             }
         }
     }
 
     package func reviewUnconcluded() async throws {
         let (table, clock) = (self.publications, self.configuration.clock)
-        try await self.commits.run { db in try table.reviewUnconcluded(at: clock(), in: db) }
+        try await self.commits.run { statements in try table.reviewUnconcluded(at: clock(), in: statements.db) }
     }
 
     package func dueLines(limit: Int) async throws -> [PublicationLine] {
@@ -56,11 +56,11 @@ extension Records: PublicationStore {
 
     package func settle(_ duty: PublicationDuty) async throws {
         let table = self.publications
-        try await self.commits.run { db in try table.settle(duty, in: db) }
+        try await self.commits.run { statements in try table.settle(duty, in: statements.db) }
     }
 
     package func postpone(_ duty: PublicationDuty) async throws {
         let (table, clock) = (self.publications, self.configuration.clock)
-        try await self.commits.run { db in try table.postpone(duty, at: clock(), in: db) }
+        try await self.commits.run { statements in try table.postpone(duty, at: clock(), in: statements.db) }
     }
 }

@@ -48,7 +48,7 @@ struct ImportFile: ~Copyable {
     }
 
     /// Lower-case hexadecimal SHA-256 of everything that was read.
-    func digest() -> String { hexadecimalText(self.hash.finalize()) }
+    func digest() -> String { hexadecimalText(Array(self.hash.finalize())) }
 }
 
 /// One row of an import file.

@@ -98,7 +98,7 @@ extension SIMStore {
             let summary = try self.pool.writeWithoutTransaction { db in
                 // A larger cache while many pages change; the transaction itself goes to the log on disk.
                 try db.execute(sql: "PRAGMA cache_size = -65536")
-                defer { try? db.execute(sql: "PRAGMA cache_size = -2000") }
+                defer { try? db.execute(sql: "PRAGMA cache_size = -16384") }
                 try db.execute(
                     sql: """
                         CREATE TEMP TABLE IF NOT EXISTS imported (iccid TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;

@@ -47,7 +47,7 @@ struct SIMTable {
 
     func record(iccid: String, in db: Database) throws -> SIMRecord? {
         let statement = try db.cachedStatement(sql: "SELECT \(Self.columns) FROM sims WHERE iccid = ?")
-        return try statement.withFirstRow([iccid], in: db) { try self.record(from: $0) }
+        return try statement.withFirstRow(in: db, binding: { $0.add(iccid) }) { try self.record(from: $0) }
     }
 
     /// Who has this identity already.

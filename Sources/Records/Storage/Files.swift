@@ -3,15 +3,11 @@ internal import Glibc
 /// What the operating system says about `code`.
 func errorText(_ code: Int32) -> String { String(cString: strerror(code)) }
 
-/// Two lower-case hexadecimal digits.
-func hexadecimalDigits(_ byte: UInt8) -> [UInt8] {
-    let digits: StaticString = "0123456789abcdef"
-    return digits.withUTF8Buffer { [$0[Int(byte >> 4)], $0[Int(byte & 15)]] }
-}
-
 /// Lower-case hexadecimal digits of `bytes`.
-func hexadecimalText(_ bytes: some Sequence<UInt8>) -> String {
-    String(decoding: bytes.flatMap { hexadecimalDigits($0) }, as: UTF8.self)
+func hexadecimalText(_ bytes: some Collection<UInt8>) -> String {
+    var writer = JSONWriter()
+    writer.hexadecimal(bytes)
+    return String(decoding: writer.bytes, as: UTF8.self)
 }
 
 /// Makes a new name in the folder of `path` survive a power cut. Best effort: some file systems refuse it.
@@ -40,13 +36,6 @@ func makeDirectory(_ path: String, mode: mode_t, purpose: String) throws(Records
     guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
         throw RecordsError(.cannotWrite, "\(purpose) \(path) is not a folder", remedy: "name a folder")
     }
-}
-
-/// Wall clock, microseconds since 1970.
-package func wallClockMicroseconds() -> Int64 {
-    var now = timespec()
-    clock_gettime(CLOCK_REALTIME, &now)
-    return Int64(now.tv_sec) * 1_000_000 + Int64(now.tv_nsec) / 1_000
 }
 
 extension StringProtocol {

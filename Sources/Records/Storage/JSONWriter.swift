@@ -68,10 +68,16 @@ struct JSONWriter {
     }
 
     /// Lower-case hexadecimal digits.
-    mutating func hexadecimal(_ bytes: some Sequence<UInt8>) {
-        for byte in bytes {
-            self.bytes.append(Self.digit(byte >> 4))
-            self.bytes.append(Self.digit(byte & 15))
+    mutating func hexadecimal(_ bytes: some Collection<UInt8>) {
+        let table: StaticString = "0123456789abcdef"
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 2 * bytes.count) { digits in
+            var position = 0
+            for byte in bytes {
+                digits.initializeElement(at: position, to: table.utf8Start[Int(byte >> 4)])
+                digits.initializeElement(at: position + 1, to: table.utf8Start[Int(byte & 15)])
+                position += 2
+            }
+            self.bytes.append(contentsOf: digits)
         }
     }
 
@@ -85,8 +91,6 @@ struct JSONWriter {
         }
         self.bytes[start...].reverse()
     }
-
-    private static func digit(_ nibble: UInt8) -> UInt8 { nibble < 10 ? 48 + nibble : 87 + nibble }
 
     /// The start of `text` that fits, cut between characters.
     private static func limited(_ text: UnsafeBufferPointer<UInt8>) -> (UnsafeBufferPointer<UInt8>, isCut: Bool) {
@@ -108,13 +112,13 @@ struct JSONWriter {
             }
             let (scalar, length) = Self.scalarToEscape(bytes, at: index)
             if let scalar {
-                self.bytes.append(contentsOf: bytes[start..<index])
+                self.bytes.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[start..<index]))
                 self.escape(scalar)
                 start = index + length
             }
             index += length
         }
-        self.bytes.append(contentsOf: bytes[start...])
+        self.bytes.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[start...]))
         if text.isCut { self.raw("…") }
     }
 

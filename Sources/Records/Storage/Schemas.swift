@@ -91,26 +91,26 @@ enum Schemas {
                 sql: """
                     CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
 
+                    -- The credentials of one SIM lie side by side, oldest first, so that minting one, ending another
+                    -- and forgetting a third changes one page. `id` grows with the order of minting. What else one
+                    -- would like to find quickly has no index: it would cost every bootstrap a page or two.
                     CREATE TABLE credentials (
-                        id INTEGER PRIMARY KEY AUTOINCREMENT,
-                        identity BLOB NOT NULL UNIQUE,
+                        iccid TEXT NOT NULL,
+                        server TEXT NOT NULL,
+                        id INTEGER NOT NULL,
+                        identity BLOB NOT NULL,
                         sealed_key BLOB NOT NULL,
                         fingerprint TEXT NOT NULL,
-                        iccid TEXT NOT NULL,
                         endpoint TEXT NOT NULL,
-                        server TEXT NOT NULL,
                         short_server_id INTEGER NOT NULL,
                         state TEXT NOT NULL,
                         minted_at INTEGER NOT NULL,
                         proven_at INTEGER,
                         succeeded_at INTEGER,
-                        ended_at INTEGER
-                    );
-                    CREATE INDEX credentials_by_sim ON credentials (iccid, server, id);
-                    CREATE INDEX credentials_pending ON credentials (minted_at) WHERE state = 'pending';
-                    CREATE INDEX credentials_succeeded ON credentials (succeeded_at)
-                        WHERE state = 'active' AND succeeded_at IS NOT NULL;
-                    CREATE INDEX credentials_ended ON credentials (ended_at) WHERE ended_at IS NOT NULL;
+                        ended_at INTEGER,
+                        PRIMARY KEY (iccid, server, id)
+                    ) WITHOUT ROWID;
+                    CREATE UNIQUE INDEX credentials_by_identity ON credentials (identity);
                     """
             )
         }

@@ -8,10 +8,13 @@ internal import Synchronization
 /// One thread does the work, so nothing here blocks an event loop or the cooperative pool. The first access that comes
 /// after a pause waits for the window to pass; those that come while a transaction runs make up the next one. If a
 /// shared transaction fails, each access is tried on its own, so that a bad one does not take the others with it.
-final class SharedTransactions: Sendable {
+///
+/// `Context` is what accesses get to work with: the statements of the connection. It is made by the first transaction,
+/// used inside transactions alone, and gone before the connection is closed.
+final class SharedTransactions<Context>: Sendable {
     /// One access. `attempt` runs inside the transaction and returns what to do once that has ended.
     private struct Entry: Sendable {
-        let attempt: @Sendable (Database) throws -> @Sendable () -> Void
+        let attempt: @Sendable (Context) throws -> @Sendable () -> Void
         let fail: @Sendable (any Error) -> Void
     }
 
@@ -24,27 +27,37 @@ final class SharedTransactions: Sendable {
     private let connection: any DatabaseWriter
     private let kind: Database.TransactionKind
     private let window: Duration
+    private let context: @Sendable (Database) throws -> Context
     private let state = Mutex(State())
     private let work = DispatchSemaphore(value: 0)
     private let ended = DispatchSemaphore(value: 0)
 
-    /// - Parameter window: at most 5 ms.
-    init(file: StoreFile, connection: any DatabaseWriter, kind: Database.TransactionKind, window: Duration) {
+    /// - Parameters:
+    ///   - window: at most 5 ms.
+    ///   - context: called inside the first transaction.
+    init(
+        file: StoreFile,
+        connection: any DatabaseWriter,
+        kind: Database.TransactionKind,
+        window: Duration,
+        context: @escaping @Sendable (Database) throws -> Context
+    ) {
         self.file = file
         self.connection = connection
         self.kind = kind
         self.window = min(max(window, .zero), .milliseconds(5))
+        self.context = context
         let thread = Thread { [self] in self.run() }
         thread.name = "records"
         thread.start()
     }
 
     /// Runs `body` in the next shared transaction and returns when that has ended; what it wrote is on disk then.
-    func run<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
+    func run<T: Sendable>(_ body: @escaping @Sendable (Context) throws -> T) async throws -> T {
         try await withCheckedThrowingContinuation { continuation in
             let entry = Entry(
-                attempt: { db in
-                    let result = try body(db)
+                attempt: { context in
+                    let result = try body(context)
                     return { continuation.resume(returning: result) }
                 },
                 fail: { continuation.resume(throwing: $0) }
@@ -73,6 +86,7 @@ final class SharedTransactions: Sendable {
     }
 
     private func run() {
+        var context: Context?
         while true {
             self.work.wait()
             let isClosed = self.state.withLock { $0.isClosed }
@@ -83,20 +97,23 @@ final class SharedTransactions: Sendable {
                 defer { state.entries.removeAll(keepingCapacity: true) }
                 return state.entries
             }
-            if !entries.isEmpty { self.commit(entries) }
+            if !entries.isEmpty { self.commit(entries, &context) }
             if isClosed { break }
         }
+        // Statements must be gone before their connection is.
+        context = nil
         self.ended.signal()
     }
 
-    private func commit(_ entries: [Entry]) {
+    private func commit(_ entries: [Entry], _ context: inout Context?) {
         do {
             let completions = try self.connection.writeWithoutTransaction { db in
                 var completions: [@Sendable () -> Void] = []
                 completions.reserveCapacity(entries.count)
-                try db.inTransaction(self.kind) {
-                    for entry in entries { completions.append(try entry.attempt(db)) }
-                    return .commit
+                try self.transaction(in: db) {
+                    let statements = try context ?? self.context(db)
+                    context = statements
+                    for entry in entries { completions.append(try entry.attempt(statements)) }
                 }
                 return completions
             }
@@ -105,8 +122,24 @@ final class SharedTransactions: Sendable {
             if entries.count == 1 {
                 entries[0].fail(self.file.explain(error))
             } else {
-                for entry in entries { self.commit([entry]) }
+                for entry in entries { self.commit([entry], &context) }
             }
         }
+    }
+
+    private func transaction(in db: Database, _ body: () throws -> Void) throws {
+        guard self.kind == .deferred else {
+            return try db.inTransaction(self.kind) {
+                try body()
+                return .commit
+            }
+        }
+        // Reads alone, with nothing to lose: begun and ended without parsing, which would cost as much as a look-up.
+        defer {
+            try? db.cachedStatement(sql: "COMMIT").run(in: db) { _ in }
+            if db.isInsideTransaction { try? db.rollback() }
+        }
+        try db.cachedStatement(sql: "BEGIN").run(in: db) { _ in }
+        try body()
     }
 }

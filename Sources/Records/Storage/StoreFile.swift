@@ -37,6 +37,8 @@ struct StoreFile: Sendable {
             try pool.writeWithoutTransaction { db in
                 // The pool sets NORMAL, under which a power cut may take the last commits away.
                 try db.execute(sql: "PRAGMA synchronous = FULL")
+                // The pages that a day's bootstraps change: reading one back costs as much as writing it.
+                try db.execute(sql: "PRAGMA cache_size = -16384")
                 try db.inTransaction(.immediate) {
                     try key.check(in: db, file: self.name)
                     return .commit
