@@ -20,13 +20,14 @@ package final class GatewayService: Sendable {
     /// `loop` is the shard's; the stores and the journal are shared by all shards.
     package init(
         configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
-        audit: any AuditSink, logger: Logger, loop: any EventLoop
+        publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger, loop: any EventLoop
     ) {
         self.configuration = configuration
         self.loop = loop
         self.logger = logger
         self.environment = DeviceSessions.Environment(
-            configuration: configuration, records: records, credentials: credentials, audit: audit, logger: logger,
+            configuration: configuration, records: records, credentials: credentials,
+            publications: publications, audit: audit, logger: logger,
             now: { .now }, wallClock: WallClock.microseconds, seed: UInt64.random(in: .min ... .max)
         )
     }

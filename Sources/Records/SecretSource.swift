@@ -24,6 +24,24 @@ extension SecretSource {
         }
     }
 
+    /// Reads a secret of any form, white space around it removed: a token, or a private key as PEM. `purpose` and the
+    /// rights on files are as for ``readKey(count:purpose:)``.
+    package func readText(purpose: String) throws(RecordsError) -> Secret {
+        let text: String
+        switch self {
+        case .environment(let name): text = getenv(name).map { String(cString: $0) } ?? ""
+        case .file(let path): text = try SecretFile.read(path: path, purpose: purpose, limit: 65_536)?.text ?? ""
+        }
+        let trimmed = text.trimmingSpaces()
+        guard !trimmed.isEmpty else {
+            throw RecordsError(
+                .configuration, "the \(purpose) is missing: \(self.name) does not exist or is empty",
+                remedy: "put it there"
+            )
+        }
+        return Secret(trimmed.utf8)
+    }
+
     /// Reads a key of exactly `count` bytes, written as hexadecimal digits with white space around them.
     ///
     /// `purpose` names the key in messages ("records key"). A file that others than owner and group can read, or that
@@ -121,7 +139,9 @@ extension SecretSource {
 
 /// Files that hold one secret as text.
 private enum SecretFile {
-    static func read(path: String, purpose: String) throws(RecordsError) -> (text: String, warning: String?)? {
+    static func read(path: String, purpose: String, limit: Int = 4096) throws(RecordsError) -> (
+        text: String, warning: String?
+    )? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }
@@ -143,7 +163,7 @@ private enum SecretFile {
                 remedy: "run `chmod 600 \(path)`"
             )
         }
-        var bytes = [UInt8](repeating: 0, count: 4096)
+        var bytes = [UInt8](repeating: 0, count: limit)
         let count = Glibc.read(descriptor, &bytes, bytes.count)
         defer { explicit_bzero(&bytes, bytes.count) }
         guard count >= 0, count < bytes.count else {

@@ -126,7 +126,7 @@ struct RewritingWrittenCredentialsTests {
         write.payload = try TLV.encode(.instance(self.account()))
         session.upstreamRequested(ids.nextID(), write, now: .now, wallClock: 0, into: &actions)
         let stored = actions.flatMap { action -> [OneTimeCredential] in
-            if case .store(let credentials) = action { credentials } else { [] }
+            if case .store(let credentials, _) = action { credentials } else { [] }
         }
         #expect(stored.map(\.written) == [self.written])
     }

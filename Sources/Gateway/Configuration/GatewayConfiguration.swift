@@ -102,15 +102,20 @@ package struct GatewayConfiguration: Sendable {
         package var device: DeviceURIs
         /// Where the registration leg goes; nil when the server speaks DTLS itself.
         package var relay: Upstream?
+        /// Set when the server terminates DTLS itself and is told the keys: how many it holds for one endpoint. How it is
+        /// told is the business of ``CredentialPublisher``.
+        package var publishedKeys: KeysPerEndpoint?
 
         package init(
-            name: String, matchURI: ServerURI?, matchShortServerID: UInt16?, device: DeviceURIs, relay: Upstream?
+            name: String, matchURI: ServerURI?, matchShortServerID: UInt16?, device: DeviceURIs, relay: Upstream?,
+            publishedKeys: KeysPerEndpoint? = nil
         ) {
             self.name = name
             self.matchURI = matchURI
             self.matchShortServerID = matchShortServerID
             self.device = device
             self.relay = relay
+            self.publishedKeys = publishedKeys
         }
     }
 

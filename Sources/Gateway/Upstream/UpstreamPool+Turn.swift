@@ -103,7 +103,7 @@ extension UpstreamPool {
                     continue
                 }
                 if case .failed(_, .unacknowledged) = event { self.machine.timedOut(connection.id, now: now) }
-            case .request, .acknowledged, .response, .notification:
+            case .request, .repeated, .acknowledged, .response, .notification:
                 break
             }
             if let lease = connection.lease {

@@ -79,7 +79,9 @@ final class CoAPStack {
         guard let resource = coap_resource_unknown_init(handleRequest) else {
             throw ArgumentProblem(description: "libcoap has no memory for a resource")
         }
-        for method in [COAP_REQUEST_GET, COAP_REQUEST_POST, COAP_REQUEST_DELETE] {
+        for method in [
+            COAP_REQUEST_GET, COAP_REQUEST_POST, COAP_REQUEST_DELETE, COAP_REQUEST_FETCH, COAP_REQUEST_IPATCH,
+        ] {
             coap_register_request_handler(resource, method, handleRequest)
         }
         coap_add_resource(context, resource)
@@ -88,6 +90,11 @@ final class CoAPStack {
     deinit {
         coap_free_context(self.context)
         coap_cleanup()
+    }
+
+    /// From now on bodies come and go in blocks where they have to, and libcoap puts them together (RFC 7959).
+    func carryBlocks() {
+        coap_context_set_block_mode(self.context, UInt8(COAP_BLOCK_USE_LIBCOAP | COAP_BLOCK_SINGLE_BODY))
     }
 
     /// Opens a socket, over DTLS when there are keys, and returns its port.
@@ -206,10 +213,10 @@ private func withOptionalPointer<Value, R>(to value: inout Value?, _ body: (Unsa
 // MARK: - What libcoap calls
 
 private func handleRequest(
-    _: OpaquePointer?,
+    resource: OpaquePointer?,
     session: OpaquePointer?,
     request: OpaquePointer?,
-    _: UnsafePointer<coap_string_t>?,
+    query: UnsafePointer<coap_string_t>?,
     response: OpaquePointer?
 ) {
     guard let (stack, peer) = CoAPStack.of(session), let request, let response else { return }
@@ -220,7 +227,13 @@ private func handleRequest(
         return
     }
     coap_pdu_set_code(response, coap_pdu_code_t(rawValue: UInt32(answer.code.rawValue)))
-    if !answer.write(into: response) { coap_pdu_set_code(response, COAP_RESPONSE_CODE_INTERNAL_ERROR) }
+    let isWritten =
+        if answer.payload.count > Message.wholeBody {
+            answer.writeInBlocks(into: response, to: request, of: resource, query, session)
+        } else {
+            answer.write(into: response)
+        }
+    if !isWritten { coap_pdu_set_code(response, COAP_RESPONSE_CODE_INTERNAL_ERROR) }
 }
 
 private func handleResponse(

@@ -2,10 +2,11 @@ internal import ArgumentParser
 internal import DTLS
 internal import Gateway
 internal import LwM2M
+internal import Publishing
 internal import Records
 
 /// `bootgate check`: the configuration with the same eyes as `serve`, and what the machine allows.
-struct CheckCommand: ParsableCommand {
+struct CheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
         abstract: "Check the configuration: mistakes, risks, capacity.",
@@ -15,12 +16,13 @@ struct CheckCommand: ParsableCommand {
 
     @OptionGroup var config: ConfigurationOption
 
-    func run() throws {
+    func run() async throws {
         var configuration = try self.config.load(showsWarnings: true)
         _ = try reporting { try configuration.recordsConfiguration() }
         for warning in try reporting({ try configuration.readUpstreamKeys() }) {
             Terminal.complain("warning: \(warning)")
         }
+        if let publisher = try reporting({ try configuration.publisher() }) { await publisher.close() }
         let gateway = configuration.gateway
         let capacity = PoolCapacity.current(addresses: gateway.pool.from.count)
         Terminal.say("listeners          \(gateway.listeners.count)")

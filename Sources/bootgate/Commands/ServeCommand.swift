@@ -33,6 +33,7 @@ struct ServeCommand: AsyncParsableCommand {
         var logger = Logger(label: "bootgate") { LineLogHandler(label: $0, format: log.format) }
         logger.logLevel = Logger.Level(rawValue: log.level.rawValue) ?? .info
 
+        let publisher = try reporting { try configuration.publisher() }
         let (records, journal) = try await reporting { () async throws -> (Records, AuditJournal) in
             var audit = AuditConfiguration(
                 state: configuration.state, node: ServeService.node, signingKey: configuration.audit.signingKey
@@ -44,8 +45,8 @@ struct ServeCommand: AsyncParsableCommand {
         }
         for warning in keyWarnings + records.warnings + journal.warnings { logger.warning("\(warning)") }
         let service = ServeService(
-            configuration: configuration, records: records, journal: journal, logger: logger,
-            loop: MultiThreadedEventLoopGroup.singleton.next()
+            configuration: configuration, records: records, journal: journal, publisher: publisher,
+            logger: logger, loop: MultiThreadedEventLoopGroup.singleton.next()
         )
         let group = ServiceGroup(
             services: [service], gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger.quiet

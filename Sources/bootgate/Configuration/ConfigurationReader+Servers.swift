@@ -100,18 +100,33 @@ extension ConfigurationReader {
         )
         let relayNode = fields.node("relay")
         let relay = relayNode.flatMap(self.relay)
-        let publish = fields.node("publish")
-        publish?.notThereYet(.publication)
+        let publishNode = fields.node("publish")
+        let publish = publishNode.flatMap(self.publication)
         fields.finish()
-        if relayNode == nil, publish == nil {
+        if let publishNode, relayNode != nil {
+            publishNode.mistake(
+                "servers.\(name) has both relay and publish; keep relay for a server behind this gateway, publish for one "
+                    + "that speaks DTLS itself")
+        }
+        if let publishNode, publish != nil, device?.secure == nil {
+            publishNode.warning(
+                "servers.\(name).device has no secure address, so no key is ever made for this server: write secure")
+        }
+        if relayNode == nil, publishNode == nil {
             node.warning(
                 "servers.\(name) has neither relay nor publish; its devices register past this gateway with a key that the "
                     + "server does not know: write relay: { to: \"coap://HOST:PORT\" }"
             )
         }
-        guard let match, let device, relayNode == nil || relay != nil else { return nil }
+        guard let match, let device, relayNode == nil || relay != nil, publishNode == nil || publish != nil else {
+            return nil
+        }
         self.crossCheck(relay: relay, match: match.uri, at: relayNode ?? node, name: name)
-        return .init(name: name, matchURI: match.uri, matchShortServerID: match.ssid, device: device, relay: relay)
+        if let publish { self.publications.add(publish, for: name) }
+        return .init(
+            name: name, matchURI: match.uri, matchShortServerID: match.ssid, device: device, relay: relay,
+            publishedKeys: publish?.keys
+        )
     }
 
     private func match(_ node: ConfigurationNode) -> (uri: ServerURI?, ssid: UInt16?)? {

@@ -57,6 +57,10 @@ extension Stage {
         /// Repeats an unanswered upstream message after this time, so often.
         var upstreamPatience = "{ ack-timeout: 200ms, max-retransmit: 2 }"
         var devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2 }"
+        /// Plain devices are told the server itself, or the gateway, which then carries their registrations.
+        var carriesPlainRegistrations = false
+        /// `publish` of a server that terminates DTLS itself, in the place of `relay`.
+        var publish: String?
         /// Further lines of the file.
         var more = ""
 
@@ -69,6 +73,7 @@ extension Stage {
         let plainPort = try self.freePort()
         let gateway = "\(self.address):\(securePort)"
         let path = self.folder.path
+        let plain = "coap://\(self.address):\(plainPort)"
         let text = """
             state: \(path)/state
             records: { key: { file: \(path)/records.key } }
@@ -80,8 +85,8 @@ extension Stage {
             servers:
               meters:
                 match: { \(settings.matchesURI ? "uri: \"\(settings.server)\", " : "")ssid: 1111 }
-                device: { secure: "coaps://\(gateway)", plain: "\(settings.plainServer)" }
-                relay: { to: "\(settings.server)"\(settings.relayCredentials) }
+                device: { secure: "coaps://\(gateway)", plain: "\(settings.carriesPlainRegistrations ? plain : settings.plainServer)" }
+                \(settings.publish.map { "publish: \($0)" } ?? "relay: { to: \"\(settings.server)\"\(settings.relayCredentials) }")
             coap:
               upstream: \(settings.upstreamPatience)
               device: \(settings.devicePatience)
@@ -126,6 +131,22 @@ extension Stage {
     @discardableResult
     func sim(_ arguments: [String], at gateway: Gateway) async throws -> [String] {
         try await self.run("bootgate sim", Programs.gateway, ["sim"] + arguments + ["--config", gateway.configuration])
+    }
+
+    /// A gateway, the bootstrap server of the simulator, and a LwM2M server on aiocoap that carries `operations` out.
+    func managed(
+        _ operations: [String], plain: Bool = false
+    ) async throws -> (gateway: Gateway, management: Server) {
+        let port = try self.freePort()
+        let program = try self.start(
+            "LwM2M server on aiocoap", Programs.python,
+            [try Programs.resource("lwm2m_server.py"), self.address, "\(port)"] + operations)
+        try await program.event("listening")
+        let management = Server(program: program, uri: "coap://\(self.address):\(port)")
+        let bootstrap = try await self.bootstrapServer(["--server-uri", management.uri, "--ssid", "1111"])
+        let gateway = try await self.gateway(
+            Settings(upstreams: [bootstrap.uri], server: management.uri, carriesPlainRegistrations: plain))
+        return (gateway, management)
     }
 
     /// A whole set: both servers, and a gateway in front of them.

@@ -7,6 +7,8 @@ final class Stage: Sendable {
     let folder: URL
     /// An address of 127.0.0.0/8 that is this stage's own, so that ports cannot collide.
     let address: String
+    /// Another one, for a device that moves.
+    let otherAddress: String
     private let programs = Mutex<[Program]>([])
 
     private static let count = Atomic(0)
@@ -39,6 +41,7 @@ final class Stage: Sendable {
         let number = Self.count.add(1, ordering: .relaxed).newValue
         let process = Int(getpid())
         self.address = "127.\(64 + process / 250 % 64).\(1 + process % 250).\(1 + number % 250)"
+        self.otherAddress = "127.\(128 + process / 250 % 64).\(1 + process % 250).\(1 + number % 250)"
         self.folder = FileManager.default.temporaryDirectory.appendingPathComponent(
             "bootgate-test-\(process)-\(number)")
         try FileManager.default.createDirectory(
@@ -149,7 +152,7 @@ private actor Turns {
 enum Programs {
     static let gateway = Self.folder + "/bootgate"
     static let simulator = Self.folder + "/bootgate-simulator"
-    /// Python with the bindings of tinydtls and mbedTLS, as `scripts/test` installs it.
+    /// Python with the bindings of tinydtls and mbedTLS and with aiocoap, as `scripts/test` installs it.
     static let python = Self.checkout + "/.deps/venv/bin/python"
 
     static func resource(_ name: String) throws -> String {
