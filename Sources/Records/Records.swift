@@ -113,14 +113,18 @@ extension Records {
 }
 
 extension Records: CredentialStore {
-    package func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws {
-        guard !credentials.isEmpty || !grants.isEmpty else { return }
+    package func store(
+        _ credentials: [OneTimeCredential], grants: [PlainGrant]
+    ) async throws -> [OneTimeCredential] {
+        guard !credentials.isEmpty || !grants.isEmpty else { return [] }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let grantTable = self.grantTable
-        try await self.commits.run { statements in
+        return try await self.commits.run { statements in
             let now = clock()
-            for credential in credentials { try table.insert(credential, at: now, with: statements) }
+            var replaced: [OneTimeCredential] = []
+            for credential in credentials { replaced += try table.insert(credential, at: now, with: statements) }
             for grant in grants { try grantTable.insert(grant, at: now, in: statements.db) }
+            return replaced
         }
     }
 

@@ -124,7 +124,7 @@ struct StagedRecords: RecordStore, CredentialStore {
     func resolve(addresses: [IPAddress]) async throws -> [SIMRecord?] { addresses.map { _ in nil } }
     func record(iccid: String) async throws -> SIMRecord? { nil }
     func changes() -> AsyncStream<RecordChange> { AsyncStream { $0.finish() } }
-    func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws {}
+    func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws -> [OneTimeCredential] { [] }
     func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] { [] }
     func discard(_ identities: [PSKIdentity], grants: [Int64]) async throws {}
     func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?] { keys.map { _ in nil } }

@@ -26,7 +26,7 @@ struct GrantTests {
             id: id, key: .init(iccid: iccid(1), server: server), endpoint: "meter-1", shortServerID: 1111,
             state: .pending, mintedAt: self.clock.now
         )
-        try await records.store([], grants: [grant])
+        _ = try await records.store([], grants: [grant])
     }
 
     private func found(_ records: Records) async throws -> String? {

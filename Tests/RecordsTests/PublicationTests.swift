@@ -144,6 +144,17 @@ struct PublicationTests {
         #expect(try await self.lines(records) == 1)
     }
 
+    @Test("Many keys: the fifth that nobody proved has the oldest withdrawn")
+    func unprovenLimit() async throws {
+        let records = try self.open()
+        for name in ["a", "b", "c", "d"] { _ = try await self.publish(name, .many, records) }
+        #expect(try await self.steps(records) == [])
+        self.clock.now += 1
+        let fifth = try credential("e", server: "trackers", at: self.clock.now)
+        #expect(try await records.store([fifth], grants: []).map(\.identity.text) == ["a"])
+        #expect(try await self.steps(records).sorted() == ["nothing", "nothing", "nothing", "withdraw a"])
+    }
+
     @Test("What fails comes again after a pause that grows; a new reason to look at it wins over the old outcome")
     func postponed() async throws {
         let records = try self.open()

@@ -21,7 +21,7 @@ struct RevocationTests {
             id: 1, key: .init(iccid: iccid(1), server: "meters"), endpoint: "e", shortServerID: 1, state: .pending,
             mintedAt: clock.now
         )
-        try await records.store([], grants: [grant])
+        _ = try await records.store([], grants: [grant])
         clock.now += 1
         return records
     }

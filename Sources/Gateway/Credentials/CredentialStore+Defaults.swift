@@ -3,7 +3,7 @@ package import Secrets
 extension CredentialStore {
     /// Credentials alone.
     package func store(_ credentials: [OneTimeCredential]) async throws {
-        try await self.store(credentials, grants: [])
+        _ = try await self.store(credentials, grants: [])
     }
 
     /// Credentials alone.

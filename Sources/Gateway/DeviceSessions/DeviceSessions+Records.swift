@@ -14,9 +14,10 @@ extension DeviceSessions {
         Task {
             var failure: FailureCause?
             do {
-                try await self.environment.credentials.store(
+                let replaced = try await self.environment.credentials.store(
                     orders.flatMap(\.credentials), grants: orders.flatMap(\.grants)
                 )
+                self.note(replaced, reason: "too many unproven ones")
             } catch {
                 failure = .storeUnavailable
                 self.failures.report(.storeUnavailable, iccid: nil, peer: nil, now: self.environment.now())

@@ -40,8 +40,9 @@ package protocol RecordStore: Sendable {
 /// The credentials that bootstraps hand out. `Records` implements it over SQLite.
 package protocol CredentialStore: Sendable {
     /// Makes the credentials and grants of one or more bootstraps durable, all or none; returns when they are on disk.
-    /// Calls that come within a few milliseconds share one commit.
-    func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws
+    /// Calls that come within a few milliseconds share one commit. Returns the unproven ones that gave way, because a SIM
+    /// has only so many of one account.
+    func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws -> [OneTimeCredential]
 
     /// The first handshake with this identity has completed: it is now `active`, and the previous ones of the same SIM
     /// and server are `replaced`. Returns what changed, for the audit journal; nothing when it was active already.

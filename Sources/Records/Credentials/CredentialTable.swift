@@ -29,14 +29,21 @@ final class CredentialTable: Sendable {
         self.lifetimes = lifetimes
     }
 
-    func insert(_ credential: OneTimeCredential, at now: Int64, with statements: CredentialStatements) throws {
+    /// - Returns: those that gave way to it.
+    func insert(
+        _ credential: OneTimeCredential, at now: Int64, with statements: CredentialStatements
+    ) throws -> [OneTimeCredential] {
+        var replaced: [OneTimeCredential] = []
         let (iccid, server) = (credential.iccid, credential.server)
         let set = try self.set(iccid: iccid, server: server, with: statements)
         if !set.members.isEmpty {
-            try self.apply(
-                set.changesBeforeMinting(for: credential.shortServerID, at: now), to: (iccid, server), at: now,
-                with: statements
-            )
+            let changes = set.changesBeforeMinting(for: credential.shortServerID, at: now)
+            try self.apply(changes, to: (iccid, server), at: now, with: statements)
+            for case .state(let id, _) in changes {
+                let place = Place(iccid: iccid, server: server, id: id)
+                if let other = try self.credential(at: place, with: statements) { replaced.append(other) }
+            }
+            if !replaced.isEmpty { try statements.reviewPublications(of: (iccid, server), at: now) }
         }
         let id = self.nextID(after: set.members.last?.id ?? 0, at: now)
         let sealed = try self.key.seal(
@@ -60,6 +67,7 @@ final class CredentialTable: Sendable {
             row.add(credential.mintedAt)
             if let upstream { upstream.withUnsafeBytes { row.add($0) } } else { row.add(nil) }
         }
+        return replaced
     }
 
     /// Microseconds, so that the list of all credentials has an order after a restart too; but never a number twice, and
