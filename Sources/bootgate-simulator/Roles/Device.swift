@@ -87,7 +87,11 @@ final class Device: CoAPRole {
         self.behaviour = behaviour
         self.events = events
         self.bootstrapAccount = behaviour.server
-        self.objects.set(3, 0, [0: Array("Bootgate".utf8), 1: Array("simulator".utf8), 9: [100], 13: [0]])
+        self.objects.set(
+            3, 0,
+            [
+                0: Array("Bootgate".utf8), 1: Array("simulator".utf8), 9: [100], 13: [0], 14: Array("+00:00".utf8),
+            ])
         if let count = behaviour.dataBytes {
             self.objects.set(19, 0, [0: (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }])
         }
