@@ -9,6 +9,7 @@ final class DemoProcess: Sendable {
     let lines: AsyncStream<String>
     private let process: Process
     private let errors: Errors
+    private let last = Mutex<String?>(nil)
 
     /// What was written to standard error, kept for the case that something fails.
     private final class Errors: Sendable {
@@ -55,12 +56,41 @@ final class DemoProcess: Sendable {
         }
     }
 
-    var standardError: String { self.errors.text }
+    /// The next line; nil when it has ended, or has said nothing for `patience`. Nothing more comes after that.
+    func nextLine(within patience: Duration = .seconds(20)) async -> String? {
+        let line = await withTaskGroup(of: String?.self) { group in
+            group.addTask {
+                for await line in self.lines { return line }
+                return nil
+            }
+            group.addTask {
+                try? await Task.sleep(for: patience)
+                return nil
+            }
+            let line = await group.next() ?? nil
+            group.cancelAll()
+            return line
+        }
+        if let line { self.last.withLock { $0 = line } }
+        return line
+    }
 
-    /// The next line; nil when it has ended.
-    func firstLine() async -> String? {
-        for await line in self.lines { return line }
+    /// The next line that is an event.
+    func nextEvent() async -> DemoEvent? {
+        while let line = await self.nextLine() {
+            if let event = DemoEvent(line) { return event }
+        }
         return nil
+    }
+
+    /// What it wrote to standard error and the line of it that was read last, or how it ended; nil if there is nothing.
+    var lastWords: String? {
+        var words: [String] = []
+        if !self.process.isRunning { words.append("ended with \(self.process.terminationStatus)") }
+        if let line = self.last.withLock({ $0 }) { words.append("said last: \(line)") }
+        let errors = self.errors.text.split(separator: "\n").suffix(5)
+        words += errors.map(String.init)
+        return words.isEmpty ? nil : "\(self.name): " + words.joined(separator: "\n      ")
     }
 
     /// Asks it to stop and waits until it has.
@@ -69,16 +99,17 @@ final class DemoProcess: Sendable {
         self.process.waitUntilExit()
     }
 
-    /// Runs to the end and returns what it wrote.
-    static func run(_ name: String, executable: URL, arguments: [String]) async throws -> String {
+    /// Runs to the end and returns the lines that it wrote.
+    static func run(_ name: String, executable: URL, arguments: [String]) async throws -> [String] {
         let process = try DemoProcess(name, executable: executable, arguments: arguments)
-        var text = ""
-        for await line in process.lines { text += line + "\n" }
-        process.process.waitUntilExit()
+        var lines: [String] = []
+        while let line = await process.nextLine() { lines.append(line) }
+        process.stop()
         guard process.process.terminationStatus == 0 else {
-            throw DemoError("\(name) failed with status \(process.process.terminationStatus): \(process.standardError)")
+            throw DemoError(
+                "\(name) failed with status \(process.process.terminationStatus): \(process.errors.text)")
         }
-        return text
+        return lines
     }
 
     /// Cuts what arrives into lines. Its only caller is the one thread that reads the pipe.
@@ -106,7 +137,7 @@ final class DemoProcess: Sendable {
     }
 }
 
-/// Why the demo did not come to its end, in words for the person who watches.
+/// Why the demo did not come to its end, in words for the person who watches; the part where it happened is known.
 struct DemoError: Error, CustomStringConvertible {
     let description: String
     init(_ description: String) { self.description = description }
