@@ -9,7 +9,13 @@ final class DemoProcess: Sendable {
     let lines: AsyncStream<String>
     private let process: Process
     private let errors: Errors
-    private let last = Mutex<String?>(nil)
+    private let seen = Mutex(Seen())
+
+    /// What has been read of its lines.
+    private struct Seen {
+        var last: String?
+        var isComplete = false
+    }
 
     /// What was written to standard error, kept for the case that something fails.
     private final class Errors: Sendable {
@@ -61,6 +67,7 @@ final class DemoProcess: Sendable {
         let line = await withTaskGroup(of: String?.self) { group in
             group.addTask {
                 for await line in self.lines { return line }
+                if !Task.isCancelled { self.seen.withLock { $0.isComplete = true } }
                 return nil
             }
             group.addTask {
@@ -71,7 +78,7 @@ final class DemoProcess: Sendable {
             group.cancelAll()
             return line
         }
-        if let line { self.last.withLock { $0 = line } }
+        if let line { self.seen.withLock { $0.last = line } }
         return line
     }
 
@@ -86,8 +93,11 @@ final class DemoProcess: Sendable {
     /// What it wrote to standard error and the line of it that was read last, or how it ended; nil if there is nothing.
     var lastWords: String? {
         var words: [String] = []
+        let seen = self.seen.withLock { $0 }
+        // Its output has come to an end, so it is ending, and the status is its own.
+        if seen.isComplete { self.stop() }
         if !self.process.isRunning { words.append("ended with \(self.process.terminationStatus)") }
-        if let line = self.last.withLock({ $0 }) { words.append("said last: \(line)") }
+        if let line = seen.last { words.append("said last: \(line)") }
         let errors = self.errors.text.split(separator: "\n").suffix(5)
         words += errors.map(String.init)
         return words.isEmpty ? nil : "\(self.name): " + words.joined(separator: "\n      ")
