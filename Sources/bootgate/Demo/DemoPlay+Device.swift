@@ -56,6 +56,6 @@ extension DemoPlay {
                 throw DemoError("the \(device.name) came to '\(event.name)' instead of '\(name)'")
             }
         }
-        throw DemoError("the \(device.name) fell silent before '\(name)'")
+        throw DemoError("the \(device.name) ended, or said nothing for 20 seconds, before '\(name)'")
     }
 }

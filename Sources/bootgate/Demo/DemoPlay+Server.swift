@@ -70,6 +70,6 @@ extension DemoPlay {
                         + (event.text("reason") ?? "for no reason that the server knows"))
             }
         }
-        throw DemoError("the \(server.name) fell silent before '\(name)'")
+        throw DemoError("the \(server.name) ended, or said nothing for 20 seconds, before '\(name)'")
     }
 }

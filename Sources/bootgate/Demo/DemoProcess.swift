@@ -8,21 +8,28 @@ final class DemoProcess: Sendable {
     /// What it writes to standard output, line by line; ends with it.
     let lines: AsyncStream<String>
     private let process: Process
-    private let errors: Errors
-    private let seen = Mutex(Seen())
+    private let words = Words()
 
-    /// What has been read of its lines.
-    private struct Seen {
-        var last: String?
-        var isComplete = false
-    }
+    /// What it says, kept for the case that something fails.
+    private final class Words: Sendable {
+        private struct State {
+            var errors = Data()
+            var last: String?
+            var isComplete = false
+        }
 
-    /// What was written to standard error, kept for the case that something fails.
-    private final class Errors: Sendable {
-        private let data = Mutex(Data())
+        private let state = Mutex(State())
 
-        func append(_ more: Data) { self.data.withLock { if $0.count < 65_536 { $0 += more } } }
-        var text: String { self.data.withLock { String(decoding: $0, as: UTF8.self) } }
+        /// More of its standard error, of which the beginning is kept.
+        func append(_ more: Data) { self.state.withLock { if $0.errors.count < 65_536 { $0.errors += more } } }
+        func said(_ line: String) { self.state.withLock { $0.last = line } }
+        func fellSilent() { self.state.withLock { $0.isComplete = true } }
+
+        var errors: String { self.state.withLock { String(decoding: $0.errors, as: UTF8.self) } }
+        /// The last line of its standard output.
+        var last: String? { self.state.withLock { $0.last } }
+        /// There will be no more lines, since it ends.
+        var areComplete: Bool { self.state.withLock { $0.isComplete } }
     }
 
     init(_ name: String, executable: URL, arguments: [String]) throws {
@@ -35,19 +42,27 @@ final class DemoProcess: Sendable {
         let failure = Pipe()
         process.standardOutput = output
         process.standardError = failure
-        let errors = Errors()
+        let words = self.words
         let (lines, continuation) = AsyncStream.makeStream(of: String.self)
-        let splitter = LineSplitter(continuation)
+        let splitter = LineSplitter {
+            words.said($0)
+            continuation.yield($0)
+        }
         self.process = process
         self.lines = lines
-        self.errors = errors
         do {
             try process.run()
         } catch {
             throw DemoError("\(name) cannot be started: \(executable.path): \(error.localizedDescription)")
         }
-        Self.read(output.fileHandleForReading) { $0.isEmpty ? splitter.finish() : splitter.append($0) }
-        Self.read(failure.fileHandleForReading) { errors.append($0) }
+        Self.read(output.fileHandleForReading) {
+            splitter.append($0)
+            guard $0.isEmpty else { return }
+            splitter.finish()
+            words.fellSilent()
+            continuation.finish()
+        }
+        Self.read(failure.fileHandleForReading) { words.append($0) }
     }
 
     /// Hands over what comes, and at the end nothing. A thread of its own waits for it, because a `readabilityHandler`
@@ -64,10 +79,9 @@ final class DemoProcess: Sendable {
 
     /// The next line; nil when it has ended, or has said nothing for `patience`. Nothing more comes after that.
     func nextLine(within patience: Duration = .seconds(20)) async -> String? {
-        let line = await withTaskGroup(of: String?.self) { group in
+        await withTaskGroup(of: String?.self) { group in
             group.addTask {
                 for await line in self.lines { return line }
-                if !Task.isCancelled { self.seen.withLock { $0.isComplete = true } }
                 return nil
             }
             group.addTask {
@@ -78,8 +92,6 @@ final class DemoProcess: Sendable {
             group.cancelAll()
             return line
         }
-        if let line { self.seen.withLock { $0.last = line } }
-        return line
     }
 
     /// The next line that is an event.
@@ -90,16 +102,14 @@ final class DemoProcess: Sendable {
         return nil
     }
 
-    /// What it wrote to standard error and the line of it that was read last, or how it ended; nil if there is nothing.
+    /// How it ended, the last line that it wrote, and the end of its standard error; nil if there is nothing.
     var lastWords: String? {
         var words: [String] = []
-        let seen = self.seen.withLock { $0 }
         // Its output has come to an end, so it is ending, and the status is its own.
-        if seen.isComplete { self.stop() }
+        if self.words.areComplete { self.stop() }
         if !self.process.isRunning { words.append("ended with \(self.process.terminationStatus)") }
-        if let line = seen.last { words.append("said last: \(line)") }
-        let errors = self.errors.text.split(separator: "\n").suffix(5)
-        words += errors.map(String.init)
+        if let line = self.words.last { words.append("said last: \(line)") }
+        words += self.words.errors.split(separator: "\n").suffix(5).map(String.init)
         return words.isEmpty ? nil : "\(self.name): " + words.joined(separator: "\n      ")
     }
 
@@ -117,7 +127,7 @@ final class DemoProcess: Sendable {
         process.stop()
         guard process.process.terminationStatus == 0 else {
             throw DemoError(
-                "\(name) failed with status \(process.process.terminationStatus): \(process.errors.text)")
+                "\(name) failed with status \(process.process.terminationStatus): \(process.words.errors)")
         }
         return lines
     }
@@ -125,9 +135,9 @@ final class DemoProcess: Sendable {
     /// Cuts what arrives into lines. Its only caller is the one thread that reads the pipe.
     private final class LineSplitter: @unchecked Sendable {
         private var rest: [UInt8] = []
-        private let continuation: AsyncStream<String>.Continuation
+        private let take: (String) -> Void
 
-        init(_ continuation: AsyncStream<String>.Continuation) { self.continuation = continuation }
+        init(_ take: @escaping (String) -> Void) { self.take = take }
 
         func append(_ data: Data) {
             for byte in data {
@@ -137,11 +147,10 @@ final class DemoProcess: Sendable {
 
         func finish() {
             if !self.rest.isEmpty { self.emit() }
-            self.continuation.finish()
         }
 
         private func emit() {
-            self.continuation.yield(String(decoding: self.rest, as: UTF8.self))
+            self.take(String(decoding: self.rest, as: UTF8.self))
             self.rest.removeAll(keepingCapacity: true)
         }
     }
