@@ -371,14 +371,19 @@ struct ForeignUpstreamTests {
                     "s_server", "-dtls1_2", "-nocert", "-psk", Self.key, "-psk_identity", "edge-1", "-cipher",
                     "PSK-AES128-CCM8:@SECLEVEL=0", "-accept", "\(stage.address):\(port)", "-naccept", "1",
                 ], input: [])
-            guard await server.output.first(within: .seconds(20), where: { $0.contains("ACCEPT") }) != nil else {
+            guard
+                await server.output.first(within: .seconds(20), takesUnfinished: true, where: { $0.contains("ACCEPT") })
+                    != nil
+            else {
                 throw Unexpected("openssl s_server does not listen")
             }
             let gateway = try await self.gateway(stage, port: port, identity: "edge-1")
             let sim = try await stage.addSIM(to: gateway)
             let device = try stage.device(stage.credentials(sim, at: gateway) + ["--bootstrap-only"])
             #expect(try await device.exit(within: .seconds(60)) == 1)
-            #expect(await server.output.first(within: .seconds(20), where: { $0.contains("ep=\(sim.iccid)") }) != nil)
+            #expect(
+                await server.output.first(
+                    within: .seconds(20), takesUnfinished: true, where: { $0.contains("ep=\(sim.iccid)") }) != nil)
             try await gateway.record("bootstrap.failed", of: sim, cause: "upstream silent")
         }
     }
