@@ -225,6 +225,10 @@ struct BlockChainTests {
             let links = try #require(answers.first { $0.text("method") == "GET" }?.text("payload"))
             #expect(links.utf8.count > 1_024 && links.contains("</0/61>") && links.hasSuffix("</3/0>"))
             try await gateway.record("bootstrap.finished", of: sim)
+            // As many messages as blocks of that size make.
+            let counters = try await gateway.countersAtStop()
+            let count = try #require(counters.text("datagrams_to_devices").flatMap(Int.init))
+            #expect(count > sent.reduce(0, +) / device)
         }
     }
 }

@@ -60,12 +60,10 @@ final class DeviceSession {
     var lease: LeaseID?
     /// The command of the bootstrap server that is at the device.
     var deviceExchange: MessageLayer.ExchangeID?
-    /// Its body on the way to the device, and the answer on the way back.
-    var deviceBlocks: BlockSender?
+    /// Bodies in blocks on both sides of the bootstrap; there as long as the lease.
+    var blocks: BootstrapBlocks?
     /// Tells commands in blocks apart once one was given up in the middle; nil until then.
     var requestTag: UInt8?
-    /// Bodies from and to the bootstrap server; there as long as the lease.
-    var serverBlocks: BlockReceiver?
     /// The Bootstrap-Request that is upstream.
     var upstreamExchange: MessageLayer.ExchangeID?
     var lastHeard: Instant

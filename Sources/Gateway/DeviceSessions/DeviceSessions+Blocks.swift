@@ -6,18 +6,20 @@ internal import Timing
 ///
 /// No timer runs for a transfer. Each message has its own, and each block that passes counts as a sign of life.
 extension DeviceSessions {
-    var blockLimits: BlockLimits {
+    func makeBlocks() -> BootstrapBlocks {
         var limits = BlockLimits()
         limits.body = self.configuration.limits.body
         limits.lifetime = self.configuration.upstreamTransmission.exchangeLifetime
-        return limits
+        return BootstrapBlocks(
+            server: BlockReceiver(blockSize: self.configuration.upstreamTransmission.blockSize, limits: limits)
+        )
     }
 
     /// A request of the bootstrap server: a whole one goes on, a block is answered here.
     static func receive(
         _ request: CoAPRequest, _ id: MessageLayer.RequestID, fromServerOf session: DeviceSession, _ work: inout Work
     ) {
-        switch session.serverBlocks?.receive(id, request, now: work.now) {
+        switch session.blocks?.server.receive(id, request, now: work.now) {
         case .whole(let whole):
             session.bootstrap?.upstreamRequested(
                 id, whole, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
@@ -39,14 +41,14 @@ extension DeviceSessions {
             maximumBody: self.configuration.limits.body, requestTag: session.requestTag
         )
         session.deviceExchange = session.layer.send(blocks.start(), now: work.now, into: &work.events)
-        session.deviceBlocks = blocks
+        session.blocks?.device = blocks
     }
 
     /// The device's answer to the command that is under way, or to a block of it.
     func deviceAnswered(_ response: CoAPResponse, of session: DeviceSession, _ work: inout Work) {
         session.deviceExchange = nil
         let whole: CoAPResponse
-        switch session.deviceBlocks?.receive(response) {
+        switch session.blocks?.device?.receive(response) {
         case .send(let next):
             session.bootstrap?.blockPassed(now: work.now)
             session.deviceExchange = session.layer.send(next, now: work.now, into: &work.events)
@@ -64,13 +66,31 @@ extension DeviceSessions {
     }
 }
 
+/// The transfers of one lease. A class, so that the many sessions without a bootstrap do not carry the room for it.
+///
+/// Owned by its ``DeviceSession``, on the same loop.
+final class BootstrapBlocks {
+    /// Bodies from and to the bootstrap server.
+    var server: BlockReceiver
+    /// The command at the device on its way there, and the answer on its way back.
+    var device: BlockSender?
+
+    init(server: BlockReceiver) { self.server = server }
+}
+
 extension DeviceSession {
     /// The command at the device is over. A device may still hold the first blocks of one that was given up; from then on
     /// the next ones say that they are others (RFC 9175, section 3.4).
     func endTransfer(isComplete: Bool) {
-        if !isComplete, self.deviceBlocks?.isSplit == true {
+        if !isComplete, self.blocks?.device?.isSplit == true {
             self.requestTag = max(1, (self.requestTag ?? 0) &+ 1)
         }
-        self.deviceBlocks = nil
+        self.blocks?.device = nil
+    }
+
+    /// The lease is over, and with it everything that is under way.
+    func dropBlocks() {
+        self.endTransfer(isComplete: false)
+        self.blocks = nil
     }
 }

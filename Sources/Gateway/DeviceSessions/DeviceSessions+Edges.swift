@@ -99,7 +99,7 @@ extension DeviceSessions: LeaseHolder {
         case .bootstrap(let session):
             if isOver {
                 session.lease = nil
-                session.serverBlocks = nil
+                session.dropBlocks()
                 session.upstreamExchange = nil
             }
             body(user, &work)

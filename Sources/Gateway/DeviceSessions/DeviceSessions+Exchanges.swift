@@ -229,14 +229,14 @@ extension DeviceSessions {
         case .requestUpstream(let request):
             guard let lease = session.lease else { return }
             // A new bootstrap on the same socket; the server begins anew as well (T3).
-            session.serverBlocks?.removeAll()
+            session.blocks?.server.removeAll()
             session.upstreamExchange = self.send(request, on: lease, now: work.now)
         case .cancelUpstreamRequest:
             guard let lease = session.lease, let exchange = session.upstreamExchange else { return }
             session.upstreamExchange = nil
             self.pool.enter((exchange, lease)) { $0.cancel($1.0, on: $1.1) }
         case .answerUpstream(let id, let response):
-            let answer = session.serverBlocks?.respond(to: id, response, now: work.now) ?? response
+            let answer = session.blocks?.server.respond(to: id, response, now: work.now) ?? response
             self.answerUpstream(id, answer, of: session, now: work.now)
         case .requestDevice(let request): self.requestDevice(request, of: session, &work)
         case .cancelDeviceRequest:
@@ -284,16 +284,14 @@ extension DeviceSessions {
 
     private func take(_ lease: LeaseID, for session: DeviceSession) {
         session.lease = lease
-        session.serverBlocks = BlockReceiver(
-            blockSize: self.configuration.upstreamTransmission.blockSize, limits: self.blockLimits
-        )
+        session.blocks = self.makeBlocks()
         self.byLease[lease] = .bootstrap(session)
     }
 
     private func release(_ end: LeaseEnd, of session: DeviceSession, now: Instant) {
         guard let lease = session.lease else { return }
         session.lease = nil
-        session.serverBlocks = nil
+        session.dropBlocks()
         session.upstreamExchange = nil
         self.byLease[lease] = nil
         self.pool.enter((lease, end, now)) { $0.release($1.0, $1.1, now: $1.2) }
