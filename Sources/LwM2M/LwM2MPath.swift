@@ -73,13 +73,57 @@ package struct LwM2MPath: Hashable, Sendable {
             && (other.count < 3 || own.2 == its.2) && (other.count < 4 || own.3 == its.3)
     }
 
-    private var levels: [UInt16] {
+    /// One level further down; nil from the fourth.
+    func appending(_ identifier: UInt16) -> LwM2MPath? {
+        let own = self.identifiers
+        return switch self.count {
+        case 0: LwM2MPath(identifier)
+        case 1: LwM2MPath(own.0, identifier)
+        case 2: LwM2MPath(own.0, own.1, identifier)
+        case 3: LwM2MPath(own.0, own.1, own.2, identifier)
+        default: nil
+        }
+    }
+
+    /// The same levels seen from `base`; nil when there would be more than four.
+    func relative(to base: LwM2MPath) -> LwM2MPath? {
+        var path: LwM2MPath? = base
+        for identifier in self.levels { path = path?.appending(identifier) }
+        return path
+    }
+
+    /// A name in a document: `/`, and levels in their one spelling with one `/` between each two of them (T26).
+    init?(name: some Collection<UInt8>) {
+        guard let first = name.first, first == UInt8(ascii: "/") else { return nil }
+        var path = Self.root
+        for level in name.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
+            guard let identifier = Self.identifier(level), let longer = path.appending(identifier) else { return nil }
+            path = longer
+        }
+        self = path
+    }
+
+    /// The longest name that is a path, in bytes.
+    static let maximumNameLength = 24
+
+    /// Of this level, counted from 0; nil below the last.
+    func identifier(at level: Int) -> UInt16? {
+        guard level < self.count else { return nil }
+        return switch level {
+        case 0: self.identifiers.0
+        case 1: self.identifiers.1
+        case 2: self.identifiers.2
+        default: self.identifiers.3
+        }
+    }
+
+    var levels: [UInt16] {
         let all = [self.identifiers.0, self.identifiers.1, self.identifiers.2, self.identifiers.3]
         return Array(all.prefix(self.count))
     }
 
     /// 1 to 5 decimal digits, no sign, no leading zero, at most 65535.
-    private static func identifier(_ digits: String.UTF8View) -> UInt16? {
+    static func identifier(_ digits: some Collection<UInt8>) -> UInt16? {
         guard let first = digits.first, digits.count <= 5, first != UInt8(ascii: "0") || digits.count == 1 else {
             return nil
         }
