@@ -29,12 +29,15 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.36.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         // C libraries: a module map and one shim header each.
         cWolfSSL,
+        .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CCoAP", pkgConfig: "libcoap-3-notls", providers: [.apt(["libcoap3-dev"])]),
         .systemLibrary(name: "CCoAPOpenSSL", pkgConfig: "libcoap-3-openssl", providers: [.apt(["libcoap3-dev"])]),
 
@@ -49,7 +52,7 @@ let package = Package(
         .target(
             name: "Gateway",
             dependencies: [
-                "DTLS", "CoAP", "LwM2M", "Secrets", "Timing",
+                "CLinux", "DTLS", "CoAP", "LwM2M", "Secrets", "Timing",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Crypto", package: "swift-crypto"),
@@ -66,10 +69,22 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),
+        // Apart from the data path, so that no HTTP can get into it.
+        .target(
+            name: "Publishing",
+            dependencies: [
+                "Gateway", "Secrets",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ]
+        ),
         .executableTarget(
             name: "bootgate",
             dependencies: [
-                "Gateway", "Records", "LwM2M", "Secrets", "DTLS", "CoAP", "Timing",
+                "Gateway", "Records", "Publishing", "LwM2M", "Secrets", "DTLS", "CoAP", "Timing",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -91,7 +106,8 @@ let package = Package(
         .testTarget(name: "TimingTests", dependencies: ["Timing"]),
         .testTarget(name: "SecretsTests", dependencies: ["Secrets"]),
         .testTarget(
-            name: "DTLSTests", dependencies: ["DTLS", "Secrets", "Timing", .product(name: "Crypto", package: "swift-crypto")]
+            name: "DTLSTests",
+            dependencies: ["DTLS", "Secrets", "Timing", .product(name: "Crypto", package: "swift-crypto")]
         ),
         .testTarget(name: "CoAPTests", dependencies: ["CoAP", "Timing"]),
         .testTarget(name: "LwM2MTests", dependencies: ["LwM2M", "Secrets"], resources: [.copy("Resources")]),
@@ -108,6 +124,16 @@ let package = Package(
         .testTarget(
             name: "RecordsTests",
             dependencies: ["Records", "Gateway", "Secrets", .product(name: "GRDB", package: "GRDB.swift")]
+        ),
+        .testTarget(
+            name: "PublishingTests",
+            dependencies: [
+                "Publishing", "Gateway", "Secrets",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ]
         ),
         .testTarget(
             name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP"]

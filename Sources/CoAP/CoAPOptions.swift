@@ -29,6 +29,19 @@ package struct CoAPOptions: Sendable {
     /// Bytes of the buffer; the encoded options never need more than this plus one for each option.
     var storedBytes: Int { self.storage.count }
 
+    /// Bytes of the options on the wire (RFC 7252, section 3.1).
+    package var encodedBytes: Int {
+        var previous: UInt16 = 0
+        var total = 0
+        self.forEachRaw { number, value in
+            total += 1 + Self.extended(Int(number &- previous)) + Self.extended(value.count) + value.count
+            previous = number
+        }
+        return total
+    }
+
+    private static func extended(_ value: Int) -> Int { value < 13 ? 0 : value < 269 ? 1 : 2 }
+
     package mutating func reserveCapacity(options: Int, bytes: Int) {
         self.storage.reserveCapacity(options * Self.entryHeader + bytes)
     }

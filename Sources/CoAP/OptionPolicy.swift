@@ -8,6 +8,9 @@ package enum OptionPolicy: Sendable {
     case endpoint
     /// The gateway passes messages on (registration leg): an unsafe option rejects the message, a safe one stays in it.
     case proxy
+    /// The path of a request will decide which of the two it is: only what neither takes rejects the message. Whoever
+    /// decides uses ``screen(_:)``.
+    case undecided
 
     /// What the options of a message lead to.
     enum Verdict: Equatable {
@@ -24,9 +27,34 @@ package enum OptionPolicy: Sendable {
             switch self {
             case .endpoint: verdict = number.isCritical ? .rejected(number) : .acceptedWithoutIgnored
             case .proxy: if number.isUnsafe { verdict = .rejected(number) }
+            case .undecided: if number.isUnsafe && number.isCritical { verdict = .rejected(number) }
             }
         }
         return verdict
+    }
+
+    /// The request as this policy takes it; nil where it has to be refused with 4.02.
+    package func screen(_ request: CoAPRequest) -> CoAPRequest? {
+        switch self.verdict(on: request.options, inRequest: true) {
+        case .accepted: return request
+        case .acceptedWithoutIgnored:
+            var screened = request
+            screened.options = self.withoutIgnored(request.options, inRequest: true)
+            return screened
+        case .rejected: return nil
+        }
+    }
+
+    /// The response as this policy takes it; nil where it is of no use to whoever asked (5.02).
+    package func screen(_ response: CoAPResponse) -> CoAPResponse? {
+        switch self.verdict(on: response.options, inRequest: false) {
+        case .accepted: return response
+        case .acceptedWithoutIgnored:
+            var screened = response
+            screened.options = self.withoutIgnored(response.options, inRequest: false)
+            return screened
+        case .rejected: return nil
+        }
     }
 
     /// The options without those that are not understood. Of a repeated option the first one stays.

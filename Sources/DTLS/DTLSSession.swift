@@ -163,6 +163,10 @@ package final class DTLSSession {
         return self.lastFlight?.expiry
     }
 
+    /// The alert that the peer sent in clear during the handshake under way; nil when there was none. A hint only, since
+    /// anyone can forge it.
+    package var reportedAlert: UInt8? { self.handshake?.peerAlert }
+
     /// Takes a datagram of the peer. Anything may be in it: what is not authentic, repeated, malformed or out of place
     /// is dropped, and the session lives on.
     ///

@@ -20,13 +20,14 @@ package final class GatewayService: Sendable {
     /// `loop` is the shard's; the stores and the journal are shared by all shards.
     package init(
         configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
-        audit: any AuditSink, logger: Logger, loop: any EventLoop
+        publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger, loop: any EventLoop
     ) {
         self.configuration = configuration
         self.loop = loop
         self.logger = logger
         self.environment = DeviceSessions.Environment(
-            configuration: configuration, records: records, credentials: credentials, audit: audit, logger: logger,
+            configuration: configuration, records: records, credentials: credentials,
+            publications: publications, audit: audit, logger: logger,
             now: { .now }, wallClock: WallClock.microseconds, seed: UInt64.random(in: .min ... .max)
         )
     }
@@ -40,7 +41,7 @@ package final class GatewayService: Sendable {
     ) async throws {
         let pool = UpstreamPool(
             loop: self.loop, policy: self.configuration.pool,
-            transmission: self.configuration.upstreamTransmission, logger: self.logger,
+            transmission: self.configuration.upstreamTransmission, dtls: self.configuration.dtls, logger: self.logger,
             seed: UInt64.random(in: .min ... .max)
         )
         let sessions = try DeviceSessions(loop: self.loop, pool: pool, environment: self.environment)

@@ -103,6 +103,23 @@ struct Lookup: Sendable {
         try await self.reads.run { try SIMTable(key: self.key).record(iccid: iccid, in: $0.db) }
     }
 
+    /// The newest living grant of each key, as far as the marks of revocation let it live.
+    func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?] {
+        let (now, lifetimes) = (self.clock(), self.lifetimes)
+        return try await self.reads.run { statements in
+            let db = statements.db
+            let statement = try db.cachedStatement(sql: GrantTable.livingSQL(schema: Self.credentialsSchema))
+            return try keys.map { key in
+                var found: PlainGrant?
+                try statement.withRows([key.iccid, key.server], in: db) { row in
+                    found = GrantTable.living(row, key: key, at: now, under: lifetimes)
+                    return found == nil
+                }
+                return found
+            }
+        }
+    }
+
     private struct Statements {
         let db: Database
         let bootstrap: Statement
@@ -119,7 +136,9 @@ struct Lookup: Sendable {
         private static let bootstrapSQL = "SELECT \(SIMTable.columns) FROM sims WHERE identity = ?"
         private static let credentialSQL = """
             SELECT sealed_key, iccid, endpoint, server, short_server_id, state, minted_at, succeeded_at, \
-            (SELECT at FROM revocations r WHERE r.iccid = c.iccid) \
+            (SELECT at FROM revocations r WHERE r.iccid = c.iccid), \
+            (SELECT max(at) FROM narrow_revocations n WHERE n.iccid = c.iccid AND n.server IN ('', c.server) \
+            AND n.identity IN (x'', c.identity)), sealed_upstream \
             FROM \(Lookup.credentialsSchema).credentials c WHERE identity = ?
             """
         private static let simSQL = "SELECT \(SIMTable.columns) FROM sims WHERE iccid = ?"
@@ -185,6 +204,7 @@ struct Lookup: Sendable {
         let state = life.state(at: now, under: self.lifetimes)
         if state == .revoked { return nil }
         if let revokedAt = row.optionalInteger(8), mintedAt <= revokedAt { return nil }
+        if let revokedAt = row.optionalInteger(9), mintedAt <= revokedAt { return nil }
         return OneTimeCredential(
             identity: identity,
             key: key,
@@ -193,7 +213,10 @@ struct Lookup: Sendable {
             server: row.text(3),
             shortServerID: shortServerID,
             state: state,
-            mintedAt: mintedAt
+            mintedAt: mintedAt,
+            // One that cannot be read is none: the device gets 4.03, and its bootstrap brings another.
+            written: row.isNull(10)
+                ? nil : row.withBlob(10) { SealedUpstreamAccount.open($0, beside: identity, with: self.key) }
         )
     }
 }

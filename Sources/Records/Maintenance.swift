@@ -34,7 +34,7 @@ extension Records {
                 await self.attempt(logger) { try await self.settle(into: journal) }
                 if CredentialLife.threshold(.seconds(3600), now: self.configuration.clock()) > swept {
                     swept = self.configuration.clock()
-                    await self.attempt(logger) { try await self.sweep() }
+                    await self.attempt(logger) { journal.record(self.events(of: try await self.sweep())) }
                 }
             }
         }
@@ -47,10 +47,12 @@ extension Records {
             let (revoked, hasMore) = try await self.applyRevocations()
             let now = self.configuration.clock()
             journal.record(
-                revoked.map { credential in
-                    AuditEvent(
+                revoked.map { revoked in
+                    let credential = revoked.credential
+                    return AuditEvent(
                         .credentialRevoked,
                         time: now,
+                        cause: revoked.cause,
                         iccid: credential.iccid,
                         endpoint: credential.endpoint,
                         detail: [
@@ -88,6 +90,23 @@ extension Records {
             }
             try self.outbox.remove(rows)
             journal.forgetTold(rows.map(\.uid))
+        }
+    }
+
+    /// What is recorded of credentials that time has ended: the ones that a newer one has replaced. One that expired
+    /// simply is no more.
+    private func events(of ended: [OneTimeCredential]) -> [AuditEvent] {
+        let now = self.configuration.clock()
+        return ended.filter { $0.state == .replaced }.map { credential in
+            AuditEvent(
+                .credentialReplaced, time: now, cause: .superseded, iccid: credential.iccid,
+                endpoint: credential.endpoint,
+                detail: [
+                    .init("server", .text(credential.server)), .init("ssid", .integer(Int64(credential.shortServerID))),
+                    .init("key", .text(KeyFingerprint.text(of: credential.key))),
+                    .init("reason", .text("overlap passed")),
+                ]
+            )
         }
     }
 

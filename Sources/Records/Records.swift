@@ -18,10 +18,11 @@ package final class Records: Sendable {
 
     let configuration: RecordsConfiguration
     let outbox: Outbox
-    private let credentialTable: CredentialTable
+    let credentialTable: CredentialTable
+    private let grantTable: GrantTable
     private let lookup: Lookup
     private let feed: ChangeFeed
-    private let commits: SharedTransactions<CredentialStatements>
+    let commits: SharedTransactions<CredentialStatements>
 
     /// Opens both stores, makes what is missing, and checks that the records key is the right one.
     package init(_ configuration: RecordsConfiguration, logger: Logger) throws(RecordsError) {
@@ -58,6 +59,7 @@ package final class Records: Sendable {
         )
         self.outbox = Outbox(file: simsFile, pool: simsPool)
         self.credentialTable = CredentialTable(key: key, lifetimes: configuration.lifetimes)
+        self.grantTable = GrantTable(lifetimes: configuration.lifetimes)
         self.lookup = try Lookup(
             sims: simsFile,
             credentials: credentialsFile,
@@ -103,13 +105,26 @@ extension Records: RecordStore {
     package func changes() -> AsyncStream<RecordChange> { self.feed.changes() }
 }
 
+extension Records {
+    /// Reads `credentials.db` beside whoever writes.
+    func readCredentials<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
+        do { return try await self.credentials.pool.read(body) } catch { throw self.credentials.file.explain(error) }
+    }
+}
+
 extension Records: CredentialStore {
-    package func store(_ credentials: [OneTimeCredential]) async throws {
-        guard !credentials.isEmpty else { return }
+    package func store(
+        _ credentials: [OneTimeCredential], grants: [PlainGrant]
+    ) async throws -> [OneTimeCredential] {
+        guard !credentials.isEmpty || !grants.isEmpty else { return [] }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        try await self.commits.run { statements in
+        let grantTable = self.grantTable
+        return try await self.commits.run { statements in
             let now = clock()
-            for credential in credentials { try table.insert(credential, at: now, with: statements) }
+            var replaced: [OneTimeCredential] = []
+            for credential in credentials { replaced += try table.insert(credential, at: now, with: statements) }
+            for grant in grants { try grantTable.insert(grant, at: now, in: statements.db) }
+            return replaced
         }
     }
 
@@ -118,11 +133,30 @@ extension Records: CredentialStore {
         return try await self.commits.run { statements in try table.prove(identity, at: clock(), with: statements) }
     }
 
-    package func discard(_ identities: [PSKIdentity]) async throws {
-        guard !identities.isEmpty else { return }
+    package func discard(_ identities: [PSKIdentity], grants: [Int64]) async throws {
+        guard !identities.isEmpty || !grants.isEmpty else { return }
         let (table, clock) = (self.credentialTable, self.configuration.clock)
-        try await self.commits.run { statements in try table.discard(identities, at: clock(), with: statements) }
+        let grantTable = self.grantTable
+        try await self.commits.run { statements in
+            try table.discard(identities, at: clock(), with: statements)
+            try grantTable.discard(grants, at: clock(), in: statements.db)
+        }
     }
+
+    package func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?] {
+        try await self.lookup.grants(for: keys)
+    }
+
+    package func prove(grant id: Int64) async throws -> [PlainGrant] {
+        let (table, clock) = (self.grantTable, self.configuration.clock)
+        return try await self.commits.run { statements in try table.prove(id, at: clock(), in: statements.db) }
+    }
+}
+
+/// A credential that somebody has ended, and why.
+package struct RevokedCredential: Sendable, Equatable {
+    package var credential: OneTimeCredential
+    package var cause: FailureCause
 }
 
 extension Records {
@@ -131,11 +165,16 @@ extension Records {
 
     /// Writes down what the passage of time has ended and forgets what ended long ago. `serve` calls it every hour;
     /// look-ups judge time by themselves, so nothing depends on when. Works in small commits, of `part` rows each.
-    package func sweep(part: Int = 1_000) async throws {
+    ///
+    /// - Returns: the credentials that time has ended.
+    @discardableResult
+    package func sweep(part: Int = 1_000) async throws -> [OneTimeCredential] {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
+        let grantTable = self.grantTable
+        var ended: [OneTimeCredential] = []
         var position: CredentialTable.Place? = .init(iccid: "", server: "", id: 0)
         while let start = position {
-            position = try await self.commits.run { statements in
+            let (next, some) = try await self.commits.run { statements in
                 let now = clock()
                 return try table.sweep(
                     after: start,
@@ -145,7 +184,20 @@ extension Records {
                     with: statements
                 )
             }
+            position = next
+            ended += some
         }
+        var most = part
+        while most == part {
+            most = try await self.commits.run { statements in
+                let now = clock()
+                return try grantTable.sweep(
+                    at: now, horizon: CredentialLife.threshold(Self.remembrance, now: now), limit: part,
+                    in: statements.db
+                )
+            }
+        }
+        return ended
     }
 
     /// How long a mark that was applied stays in force, for a bootstrap that was minting while the SIM was suspended.
@@ -156,16 +208,26 @@ extension Records {
     /// until it finds no more.
     ///
     /// - Returns: the credentials that lived until now, and whether there are more marks.
-    package func applyRevocations() async throws -> (revoked: [OneTimeCredential], hasMore: Bool) {
+    package func applyRevocations() async throws -> (revoked: [RevokedCredential], hasMore: Bool) {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let limit = 500
         let horizon = CredentialLife.threshold(Self.revocationGrace, now: clock())
         let marks = try self.sims.pendingRevocations(horizon: horizon, limit: limit)
         guard !marks.isEmpty else { return ([], false) }
+        let grantTable = self.grantTable
         let revoked = try await self.commits.run { statements in
             let now = clock()
             return try marks.flatMap { mark in
-                try table.revoke(iccid: mark.iccid, mintedUpTo: mark.isLive ? mark.at : nil, at: now, with: statements)
+                let limit = mark.isLive ? mark.at : nil
+                if mark.identity == nil {
+                    try grantTable.revoke(
+                        iccid: mark.iccid, server: mark.server, mintedUpTo: limit, at: now, in: statements.db
+                    )
+                }
+                return try table.revoke(
+                    iccid: mark.iccid, server: mark.server, identity: mark.identity, mintedUpTo: limit, at: now,
+                    with: statements
+                ).map { RevokedCredential(credential: $0, cause: mark.cause) }
             }
         }
         try self.sims.settleRevocations(marks, horizon: horizon)

@@ -16,6 +16,8 @@ struct RecordsKey: Sendable {
     enum Row {
         case sim(iccid: String)
         case credential(PSKIdentity)
+        /// What upstream wrote, beside the one-time credential of this identity.
+        case upstream(PSKIdentity)
         /// The value that tells a right records key from a wrong one.
         case check
 
@@ -23,6 +25,7 @@ struct RecordsKey: Sendable {
             switch self {
             case .sim(let iccid): Array("bootgate.sim\0".utf8) + iccid.utf8
             case .credential(let identity): Array("bootgate.credential\0".utf8) + identity.bytes
+            case .upstream(let identity): Array("bootgate.upstream\0".utf8) + identity.bytes
             case .check: Array("bootgate.check".utf8)
             }
         }

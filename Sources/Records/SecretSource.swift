@@ -24,6 +24,24 @@ extension SecretSource {
         }
     }
 
+    /// Reads a secret of any form, white space around it removed: a token, or a private key as PEM. `purpose` and the
+    /// rights on files are as for ``readKey(count:purpose:)``.
+    package func readText(purpose: String) throws(RecordsError) -> Secret {
+        let text: String
+        switch self {
+        case .environment(let name): text = getenv(name).map { String(cString: $0) } ?? ""
+        case .file(let path): text = try SecretFile.read(path: path, purpose: purpose, limit: 65_536)?.text ?? ""
+        }
+        let trimmed = text.trimmingSpaces()
+        guard !trimmed.isEmpty else {
+            throw RecordsError(
+                .configuration, "the \(purpose) is missing: \(self.name) does not exist or is empty",
+                remedy: "put it there"
+            )
+        }
+        return Secret(trimmed.utf8)
+    }
+
     /// Reads a key of exactly `count` bytes, written as hexadecimal digits with white space around them.
     ///
     /// `purpose` names the key in messages ("records key"). A file that others than owner and group can read, or that
@@ -32,24 +50,7 @@ extension SecretSource {
     ///
     /// - Returns: nil when the file does not exist.
     package func readKey(count: Int, purpose: String) throws(RecordsError) -> Reading? {
-        var text: String
-        var warning: String?
-        switch self {
-        case .environment(let name):
-            guard let value = getenv(name) else {
-                throw RecordsError(
-                    .configuration,
-                    "environment variable \(name) for the \(purpose) is not set",
-                    remedy: "set it to \(count * 2) hexadecimal digits"
-                )
-            }
-            text = String(cString: value)
-        case .file(let path):
-            guard let file = try SecretFile.read(path: path, purpose: purpose) else { return nil }
-            text = file.text
-            warning = file.warning
-        }
-        let digits = text.trimmingSpaces()
+        guard let (digits, warning) = try self.readDigits(purpose: purpose, example: count) else { return nil }
         guard digits.utf8.count == count * 2, let secret = Secret(hexadecimal: digits) else {
             throw RecordsError(
                 .badData,
@@ -59,6 +60,50 @@ extension SecretSource {
             )
         }
         return Reading(secret: secret, warning: warning)
+    }
+
+    /// Reads a pre-shared key of 1 to 64 bytes, written and guarded as in ``readKey(count:purpose:)``. It is another
+    /// server's, so it is never made here, and a short one is taken with a warning.
+    package func readPreSharedKey(purpose: String) throws(RecordsError) -> Reading {
+        guard let (digits, warning) = try self.readDigits(purpose: purpose, example: 16) else {
+            throw RecordsError(
+                .configuration,
+                "the \(purpose): \(self.name) does not exist",
+                remedy: "write the key that the server knows into it, as hexadecimal digits"
+            )
+        }
+        guard (1...128).contains(digits.utf8.count), let secret = Secret(hexadecimal: digits) else {
+            throw RecordsError(
+                .badData,
+                "the \(purpose) in \(self.name) is not a key of 1 to 64 bytes in hexadecimal digits",
+                remedy: "write the key that the server knows, two digits a byte"
+            )
+        }
+        let isShort = secret.count < 16
+        return Reading(
+            secret: secret,
+            warning: isShort ? "the \(purpose) has \(secret.count) bytes; below 16 it can be guessed" : warning
+        )
+    }
+
+    /// The text of the secret without the white space around it; nil when its file does not exist.
+    private func readDigits(
+        purpose: String, example count: Int
+    ) throws(RecordsError) -> (digits: String, warning: String?)? {
+        switch self {
+        case .environment(let name):
+            guard let value = getenv(name) else {
+                throw RecordsError(
+                    .configuration,
+                    "environment variable \(name) for the \(purpose) is not set",
+                    remedy: "set it to \(count * 2) hexadecimal digits"
+                )
+            }
+            return (String(cString: value).trimmingSpaces(), nil)
+        case .file(let path):
+            guard let file = try SecretFile.read(path: path, purpose: purpose) else { return nil }
+            return (file.text.trimmingSpaces(), file.warning)
+        }
     }
 
     /// Reads a key as ``readKey(count:purpose:)`` does, and makes a random one first when its file does not exist.
@@ -94,7 +139,9 @@ extension SecretSource {
 
 /// Files that hold one secret as text.
 private enum SecretFile {
-    static func read(path: String, purpose: String) throws(RecordsError) -> (text: String, warning: String?)? {
+    static func read(path: String, purpose: String, limit: Int = 4096) throws(RecordsError) -> (
+        text: String, warning: String?
+    )? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }
@@ -116,7 +163,7 @@ private enum SecretFile {
                 remedy: "run `chmod 600 \(path)`"
             )
         }
-        var bytes = [UInt8](repeating: 0, count: 4096)
+        var bytes = [UInt8](repeating: 0, count: limit)
         let count = Glibc.read(descriptor, &bytes, bytes.count)
         defer { explicit_bzero(&bytes, bytes.count) }
         guard count >= 0, count < bytes.count else {

@@ -7,7 +7,7 @@ internal import Glibc
 struct Simulator: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bootgate-simulator",
-        abstract: "A LwM2M device, or a server that knows only plain CoAP.",
+        abstract: "A LwM2M device, or a server that knows only plain CoAP or DTLS with a pre-shared key.",
         discussion: """
             Each role writes what happens as JSON, one object a line, to standard output; --verbose says it on standard \
             error too. Keys are never written, only their length and the first digits of their SHA-256.

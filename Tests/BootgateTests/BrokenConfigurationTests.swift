@@ -42,7 +42,9 @@ struct BrokenConfigurationTests {
         #expect(complaints(file.text) == file.expected)
     }
 
-    static let files: [BrokenFile] = Self.structure + Self.values + Self.routes + Self.secrets + Self.notThereYet
+    static let files: [BrokenFile] =
+        Self.structure + Self.values + Self.routes + Self.secrets + Self.publications
+        + Self.notThereYet
 
     static let structure: [BrokenFile] = [
         BrokenFile("empty", "", "f.yaml:1:1: the file is empty; listeners, bootstrap and servers are needed"),
@@ -216,9 +218,7 @@ struct BrokenConfigurationTests {
             """,
             "f.yaml:1:13: listeners[0].server is 'metres', which is no entry in servers; did you mean 'meters'?",
             "f.yaml:1:21: warning: listeners[0].bind takes plain CoAP on a public address, where source addresses can be "
-                + "forged; bind it to the address of the operator's private network",
-            "f.yaml:6:3: warning: servers.meters.device.plain leads back to this gateway: registrations of devices that "
-                + "come plain are not there yet; let device.plain name the server itself"
+                + "forged; bind it to the address of the operator's private network"
         ),
         BrokenFile(
             "two relays behind one plain port",
@@ -232,11 +232,7 @@ struct BrokenConfigurationTests {
               two: { match: { ssid: 2 }, device: { plain: "coap://edge.example.net" }, relay: { to: "coap://10.1.0.21" } }
             """,
             "f.yaml:1:13: listeners[0] could carry registrations to one, two; on a plain port only one can be told: "
-                + "write { bind: …, server: NAME }",
-            "f.yaml:6:3: warning: servers.one.device.plain leads back to this gateway: registrations of devices that come "
-                + "plain are not there yet; let device.plain name the server itself",
-            "f.yaml:7:3: warning: servers.two.device.plain leads back to this gateway: registrations of devices that come "
-                + "plain are not there yet; let device.plain name the server itself"
+                + "write { bind: …, server: NAME }"
         ),
         BrokenFile(
             "upstreams",
@@ -322,6 +318,54 @@ struct BrokenConfigurationTests {
         ),
     ]
 
+    static let publications: [BrokenFile] = [
+        BrokenFile(
+            "how servers are told of keys",
+            """
+            listeners: ["coaps://127.0.0.1:0"]
+            bootstrap:
+              upstreams: ["coap://10.1.0.10:5683"]
+              account: { secure: "coaps://edge.example.net:5684" }
+            servers:
+              both:
+                match: { ssid: 1 }
+                device: { secure: "coaps://edge.example.net:5684" }
+                relay: { to: "coap://10.1.0.20:5683" }
+                publish: { leshan: "http://127.0.0.1:8080" }
+              neither:
+                match: { ssid: 2 }
+                device: { secure: "coaps://one.example.net:5684" }
+                publish: { token: secret, keys-per-endpoint: 2 }
+              hook:
+                match: { ssid: 3 }
+                device: { secure: "coaps://two.example.net:5684" }
+                publish: { webhook: "https://u:p@two.example.net/", leshan-format: 1, certificate: c.pem, timeout: 1ms }
+              leshan:
+                match: { ssid: 4 }
+                device: { secure: "coaps://three.example.net:5684" }
+                publish: { leshan: "ftp://three.example.net", leshan-format: 3, keys-per-endpoint: many, tokne: {} }
+            """,
+            "f.yaml:10:14: servers.both has both relay and publish; keep relay for a server behind this gateway, publish "
+                + "for one that speaks DTLS itself",
+            "f.yaml:14:14: servers.neither.publish: expected one of leshan and webhook, { leshan: \"http://HOST:PORT\" } "
+                + "or { webhook: \"https://HOST/PATH\", token: { env: NAME } }",
+            "f.yaml:14:23: servers.neither.publish.token: a secret is never in this file, which is read and copied by "
+                + "many; write { file: PATH } or { env: NAME }",
+            "f.yaml:14:50: servers.neither.publish.keys-per-endpoint is '2'; expected one of: 1, many; did you mean "
+                + "'1'?",
+            "f.yaml:18:14: servers.hook.publish has only one of certificate and key; mutual TLS needs both",
+            "f.yaml:18:25: servers.hook.publish.webhook is no address to publish to; expected an address such as "
+                + "http://10.1.0.30:8080 or https://lwm2m.example.net",
+            "f.yaml:18:72: servers.hook.publish.leshan-format goes with leshan only; leave it out",
+            "f.yaml:18:104: servers.hook.publish.timeout is 1ms; expected at least 100ms",
+            "f.yaml:22:24: servers.leshan.publish.leshan is no address to publish to; expected an address such as "
+                + "http://10.1.0.30:8080 or https://lwm2m.example.net",
+            "f.yaml:22:66: servers.leshan.publish.leshan-format is '3'; expected a whole number from 1 to 2",
+            "f.yaml:22:88: servers.leshan.publish.keys-per-endpoint: Leshan holds one key for each endpoint; write 1",
+            "f.yaml:22:94: unknown key servers.leshan.publish.tokne; did you mean 'token'?"
+        )
+    ]
+
     static let notThereYet: [BrokenFile] = [
         BrokenFile(
             "what is not built is refused where a promise hangs on it",
@@ -329,7 +373,7 @@ struct BrokenConfigurationTests {
             mode: audit
             listeners: [{ bind: "coaps://127.0.0.1" }]
             bootstrap:
-              upstreams: [{ uri: "coaps://10.1.0.11:5684", identity: edge-1, key: { file: upstream.key } }]
+              upstreams: ["coap://10.1.0.11"]
               account: { secure: "coaps://edge.example.net" }
             servers:
               trackers:
@@ -339,21 +383,13 @@ struct BrokenConfigurationTests {
               meters:
                 match: { ssid: 1 }
                 device: { secure: "coaps://edge.example.net" }
-                relay: { to: "coaps://10.1.0.30", credentials: written }
+                relay: { to: "coap://10.1.0.30" }
             audit: { durability: strict, keep: 400d }
             admin: { listen: "0.0.0.0:8684", tokens: [{ name: ops, role: chief, token: abc }] }
             """,
             "f.yaml:1:7: mode: audit is not there yet; write enforce, or leave the key out",
-            "f.yaml:4:22: bootstrap.upstreams[0].uri: a bootstrap server over coaps is not there yet; write its coap:// "
-                + "address",
-            "f.yaml:4:58: bootstrap.upstreams[0].identity: credentials for a bootstrap server are not there yet; write its "
-                + "coap:// URI alone",
-            "f.yaml:4:71: bootstrap.upstreams[0].key: credentials for a bootstrap server are not there yet; write its "
-                + "coap:// URI alone",
-            "f.yaml:10:14: servers.trackers.publish: publication of keys to a server is not there yet; use relay, and "
-                + "leave the key out",
-            "f.yaml:14:18: servers.meters.relay.to: a relay over coaps is not there yet; write the server's coap:// address",
-            "f.yaml:14:52: servers.meters.relay.credentials: credentials for a relay are not there yet; leave the key out",
+            "f.yaml:10:24: warning: servers.trackers.publish.leshan sends keys in clear; use https, or a network that "
+                + "nobody else is in",
             "f.yaml:15:22: audit.durability: strict is not there yet; write batched, or leave the key out",
             "f.yaml:15:36: warning: audit.keep: removal of old segments is not there yet; all segments are kept",
             "f.yaml:16:8: warning: admin: the admin interface is not there yet; nothing listens there",

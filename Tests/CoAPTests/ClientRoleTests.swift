@@ -343,12 +343,12 @@ struct ObservationTests {
         let (id, token) = try self.observing(&script)
         #expect(script.layer.isIdle && script.layer.deadline == nil && script.layer.statistics.observations == 1)
         let first = self.notification(token, 11, messageID: 1)
-        #expect(script.receive(first) == [.notification(id, CoAPResponse(.content, observe: 11))])
+        #expect(script.receive(first) == [.notification(id, CoAPResponse(.content, observe: 11), isConfirmable: false)])
         #expect(script.receive(first) == [.dropped(.duplicate)])
         let second = self.notification(token, 12, messageID: 2, .confirmable)
         #expect(
             script.receive(second) == [
-                .transmit([0x60, 0, 0, 2]), .notification(id, CoAPResponse(.content, observe: 12)),
+                .transmit([0x60, 0, 0, 2]), .notification(id, CoAPResponse(.content, observe: 12), isConfirmable: true),
             ]
         )
     }
@@ -361,7 +361,8 @@ struct ObservationTests {
         #expect(script.receive(stale) == [.transmit([0x60, 0, 0, 1]), .dropped(.staleNotification)])
         _ = script.advance(by: 129)
         let restarted = self.notification(token, 3, messageID: 2)
-        #expect(script.receive(restarted) == [.notification(id, CoAPResponse(.content, observe: 3))])
+        let fresh = CoAPResponse(.content, observe: 3)
+        #expect(script.receive(restarted) == [.notification(id, fresh, isConfirmable: false)])
     }
 
     @Test("A response without Observe ends the observation")
@@ -369,7 +370,7 @@ struct ObservationTests {
         var script = Script()
         let (id, token) = try self.observing(&script)
         let last = self.notification(token, nil, messageID: 1)
-        #expect(script.receive(last) == [.notification(id, CoAPResponse(.content))])
+        #expect(script.receive(last) == [.notification(id, CoAPResponse(.content), isConfirmable: false)])
         #expect(script.layer.statistics.observations == 0)
     }
 

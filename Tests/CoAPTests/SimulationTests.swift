@@ -149,7 +149,7 @@ private struct Simulation {
                 if self.parties[party].open[id] == nil {
                     self.problems.append("an ACK for a request that has ended")
                 }
-            case .notification, .pong:
+            case .notification, .pong, .repeated:
                 self.problems.append("unexpected \(event)")
             case .dropped(let reason):
                 if reason == .malformed || reason == .version || reason == .unexpectedCode {

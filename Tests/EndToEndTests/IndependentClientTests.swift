@@ -13,7 +13,9 @@ struct IndependentClientTests {
                     "s_client", "-dtls1_2", "-connect", "\(gateway.address):\(gateway.securePort)", "-psk", sim.key,
                     "-psk_identity", sim.iccid, "-cipher", "PSK-AES128-CCM8:@SECLEVEL=0", "-quiet",
                 ], input: Self.request(sim))
-            let answer = await client.output.first(within: .seconds(20)) { $0.utf8.starts(with: Self.answer) }
+            let answer = await client.output.first(within: .seconds(20), takesUnfinished: true) {
+                $0.utf8.starts(with: Self.answer)
+            }
             #expect(answer != nil)
             try await gateway.record("bootstrap.forwarded", of: sim)
         }
@@ -28,7 +30,9 @@ struct IndependentClientTests {
                     "-m", "post", "-u", sim.iccid, "-k", sim.keyText, "-B", "10", "-v", "6",
                     "\(gateway.secure)/bs?ep=\(sim.iccid)",
                 ])
-            let answer = await client.output.first(within: .seconds(20)) { $0.contains("t:ACK c:2.04") }
+            let answer = await client.output.first(within: .seconds(20), takesUnfinished: true) {
+                $0.contains("t:ACK c:2.04")
+            }
             #expect(answer != nil)
             try await gateway.record("bootstrap.forwarded", of: sim)
         }

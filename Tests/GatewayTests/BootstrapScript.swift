@@ -54,13 +54,19 @@ struct BootstrapScript {
 
     init(
         record: SIMRecord? = nil, arrival: GatewayConfiguration.Security = .dtls,
-        upstreams: [GatewayConfiguration.Upstream] = [Self.upstream]
+        upstreams: [GatewayConfiguration.Upstream] = [Self.upstream],
+        publishedKeys: GatewayConfiguration.KeysPerEndpoint? = nil
     ) throws {
+        var configuration = Self.configuration(upstreams: upstreams)
+        if publishedKeys != nil {
+            configuration.servers[0].relay = nil
+            configuration.servers[0].publishedKeys = publishedKeys
+        }
         self.session = BootstrapSession(
             subject: .init(
                 record: try record ?? Self.record(), arrival: arrival, peer: "198.51.100.7:40000", session: 1
             ),
-            configuration: Shared(Self.configuration(upstreams: upstreams))
+            configuration: Shared(configuration)
         )
     }
 
@@ -127,8 +133,13 @@ struct BootstrapScript {
     }
 
     @discardableResult
-    mutating func stored(_ isDurable: Bool = true) -> [BootstrapSession.Action] {
-        self.play { session, _, out in session.credentialsStored(isDurable, wallClock: 0, into: &out) }
+    mutating func stored(_ failure: FailureCause? = nil) -> [BootstrapSession.Action] {
+        self.play { session, _, out in session.credentialsStored(failure, wallClock: 0, into: &out) }
+    }
+
+    @discardableResult
+    mutating func published(_ failure: FailureCause? = nil) -> [BootstrapSession.Action] {
+        self.play { session, _, out in session.credentialsPublished(failure, wallClock: 0, into: &out) }
     }
 
     /// From the device's request to the 2.04 that it gets.

@@ -105,47 +105,4 @@ struct ListenerIngressFilterTests {
         #expect(Self.expand("192.0.2.7") == ["192.0.2.7%0"])
         #expect(Self.expand("fe80::1") == ["fe80::1%2"])
     }
-
-    // MARK: - Outgoing datagrams
-
-    @Test("Datagrams of a turn come out in order, whole, with their destinations; the memory is used again")
-    func arena() {
-        var arena = DatagramArena<Int>(capacity: 8192)
-        for turn in 0..<3 {
-            for number in 0..<5 {
-                let bytes = [UInt8](repeating: UInt8(turn * 10 + number), count: 10 + number)
-                bytes.withUnsafeBytes { arena.append($0, to: number) }
-            }
-            #expect(arena.count == 5)
-            var seen: [Int] = []
-            arena.drain { buffer, destination, isLast in
-                #expect(buffer.readableBytes == 10 + destination)
-                #expect(buffer.readableBytesView.allSatisfy { $0 == UInt8(turn * 10 + destination) })
-                #expect(isLast == (destination == 4))
-                seen.append(destination)
-            }
-            #expect(seen == [0, 1, 2, 3, 4])
-            arena.recycle()
-            #expect(arena.isEmpty && !arena.isFull)
-        }
-    }
-
-    @Test("Slices that somebody still holds keep their bytes when the memory is taken into use again")
-    func arenaSlicesSurvive() {
-        var arena = DatagramArena<Int>(capacity: 4096)
-        [1, 2, 3].withUnsafeBytes { arena.append($0, to: 0) }
-        var held: ByteBuffer?
-        arena.drain { buffer, _, _ in held = buffer }
-        arena.recycle()
-        [9, 9, 9].withUnsafeBytes { arena.append($0, to: 0) }
-        #expect(held == [1, 2, 3].withUnsafeBytes { ByteBuffer(bytes: $0) })
-    }
-
-    @Test("The arena says when it is time to drain")
-    func arenaFills() {
-        var arena = DatagramArena<Int>(capacity: 4096)
-        #expect(!arena.isFull)
-        [UInt8](repeating: 1, count: 2049).withUnsafeBytes { arena.append($0, to: 0) }
-        #expect(arena.isFull)
-    }
 }

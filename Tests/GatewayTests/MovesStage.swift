@@ -124,9 +124,11 @@ struct StagedRecords: RecordStore, CredentialStore {
     func resolve(addresses: [IPAddress]) async throws -> [SIMRecord?] { addresses.map { _ in nil } }
     func record(iccid: String) async throws -> SIMRecord? { nil }
     func changes() -> AsyncStream<RecordChange> { AsyncStream { $0.finish() } }
-    func store(_ credentials: [OneTimeCredential]) async throws {}
+    func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws -> [OneTimeCredential] { [] }
     func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] { [] }
-    func discard(_ identities: [PSKIdentity]) async throws {}
+    func discard(_ identities: [PSKIdentity], grants: [Int64]) async throws {}
+    func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?] { keys.map { _ in nil } }
+    func prove(grant id: Int64) async throws -> [PlainGrant] { [] }
 }
 
 final class AuditNotes: AuditSink {
@@ -192,9 +194,18 @@ final class ServerScript {
     }
 
     func command(_ code: CoAPCode, _ path: [String], _ payload: [UInt8] = []) throws {
-        self.socket.send(
-            CoAPCodec.encode(self.dialogue.message(code, path, payload)), to: try #require(self.client)
-        )
+        try self.send(self.dialogue.message(code, path, payload))
+    }
+
+    /// What `command` sends, to be sent as often as the test likes.
+    func message(_ code: CoAPCode, _ path: [String], observe: UInt32? = nil) -> CoAPMessage {
+        var message = self.dialogue.message(code, path)
+        message.options.set(.observe, uint: observe)
+        return message
+    }
+
+    func send(_ message: CoAPMessage) throws {
+        self.socket.send(CoAPCodec.encode(message), to: try #require(self.client))
     }
 }
 
@@ -265,6 +276,20 @@ final class MovingDevice {
             let message = self.inbox.removeFirst()
             if self.dialogue.isNew(message) { return message }
         }
+    }
+
+    /// One datagram, whatever is in it.
+    func receive() async throws { try await self.take() }
+
+    func close() {
+        self.dtls.close()
+        self.flush()
+    }
+
+    /// The next message, repeated or not.
+    func nextTransmission() async throws -> CoAPMessage {
+        while self.inbox.isEmpty { try await self.take() }
+        return self.inbox.removeFirst()
     }
 
     func answer(_ code: CoAPCode, to request: CoAPMessage) throws {

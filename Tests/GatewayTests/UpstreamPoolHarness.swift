@@ -19,13 +19,20 @@ struct PoolHarness {
     var refused: [(lease: LeaseID, cause: FailureCause)] = []
     var broken: [(lease: LeaseID, cause: FailureCause)] = []
     var probes: [SocketID] = []
+    /// Sockets with a handshake under way, in the order in which they were asked for.
+    var securing: [SocketID] = []
+    /// Sockets that have a session, as far as the machine's actions say.
+    var secured: Set<SocketID> = []
     var closed: [SocketID] = []
     var opensAtOnce = true
     var nextPort: UInt16 = 20_000
     /// Who had a socket last and must still be kept apart from others: by socket, until when.
     var kept: [SocketID: (owner: LeaseOwner?, until: Instant)] = [:]
 
-    init(_ change: (inout PoolStateMachine.Settings) -> Void = { _ in }, upstreams: Int = 1, seed: UInt64 = 1) {
+    init(
+        _ change: (inout PoolStateMachine.Settings) -> Void = { _ in }, upstreams: Int = 1, seed: UInt64 = 1,
+        security: (Int) -> PoolStateMachine.Security = { _ in .none }
+    ) {
         var settings = PoolStateMachine.Settings()
         settings.minimumIdle = 2
         settings.maximumSockets = 16
@@ -33,7 +40,7 @@ struct PoolHarness {
         change(&settings)
         self.machine = PoolStateMachine(settings: settings, seed: seed)
         for number in 0..<upstreams {
-            let id = self.machine.add()
+            let id = self.machine.add(security(number))
             self.machine.resolved(id, to: Self.address(number), now: self.now)
             self.run()
         }
@@ -59,6 +66,8 @@ struct PoolHarness {
                 #expect(!self.leased.values.contains(socket), "closed under a lease", sourceLocation: sourceLocation)
                 self.open.remove(socket)
                 self.opening.removeAll { $0.socket == socket }
+                self.securing.removeAll { $0 == socket }
+                self.secured.remove(socket)
                 self.closed.append(socket)
             case .grant(let lease, let socket, _):
                 #expect(self.waiting.remove(lease) != nil, "granted unasked", sourceLocation: sourceLocation)
@@ -73,6 +82,14 @@ struct PoolHarness {
             case .probe(let socket, _):
                 #expect(self.open.contains(socket), sourceLocation: sourceLocation)
                 self.probes.append(socket)
+            case .secure(let socket):
+                #expect(self.open.contains(socket), "shakes hands on nothing", sourceLocation: sourceLocation)
+                self.secured.remove(socket)
+                self.securing.removeAll { $0 == socket }
+                self.securing.append(socket)
+            case .endSession(let socket):
+                self.secured.remove(socket)
+                self.securing.removeAll { $0 == socket }
             }
         }
     }
@@ -84,6 +101,37 @@ struct PoolHarness {
         self.nextPort += 1
         let bound = PeerAddress(local ?? IPAddress(ipv4: 0x7F00_0001), port: port ?? self.nextPort)
         self.machine.opened(socket, local: bound, now: self.now)
+    }
+
+    /// Lets the oldest handshake succeed.
+    mutating func finishHandshake() {
+        guard !self.securing.isEmpty else { return }
+        let socket = self.securing.removeFirst()
+        self.secured.insert(socket)
+        self.machine.secured(socket, now: self.now)
+        self.run()
+    }
+
+    /// Lets the oldest handshake fail.
+    mutating func failHandshake(_ failure: PoolStateMachine.HandshakeFailure) {
+        guard !self.securing.isEmpty else { return }
+        self.machine.handshakeFailed(self.securing.removeFirst(), failure, now: self.now)
+        self.run()
+    }
+
+    /// Acquires over DTLS and lets the handshake succeed.
+    mutating func takeSecurely(
+        _ owner: LeaseOwner, from upstreams: [Int] = [0], sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> (lease: LeaseID, socket: SocketID) {
+        let lease = try self.wait(owner, from: upstreams, sourceLocation: sourceLocation)
+        self.finishHandshake()
+        let socket = try #require(self.leased[lease], "not granted", sourceLocation: sourceLocation)
+        return (lease, socket)
+    }
+
+    mutating func transmit(_ socket: SocketID, isConfirmable: Bool = true) -> PoolStateMachine.Transmission {
+        defer { self.run() }
+        return self.machine.transmission(on: socket, isConfirmable: isConfirmable, now: self.now)
     }
 
     mutating func acquire(_ owner: LeaseOwner, from upstreams: [Int] = [0]) -> PoolStateMachine.Acquisition {

@@ -19,7 +19,8 @@ struct UpstreamPoolSimulationTests {
                 $0.maximumOpening = Int.random(in: 1...6, using: &random)
             },
             upstreams: 3,
-            seed: seed
+            seed: seed,
+            security: { [.none, .shared, .perLease][($0 + Int(seed % 4)) % 3] }
         )
         pool.opensAtOnce = false
         for step in 0..<1500 {
@@ -33,8 +34,9 @@ struct UpstreamPoolSimulationTests {
         // In the end everything comes back by itself.
         for lease in pool.leased.keys { pool.release(lease, .unclean) }
         for lease in pool.waiting { pool.release(lease, .unclean) }
-        while !pool.opening.isEmpty {
+        while !pool.opening.isEmpty || !pool.securing.isEmpty {
             pool.finishOpening()
+            pool.failHandshake(.unanswered)
             pool.run()
         }
         for _ in 0..<4 {
@@ -45,6 +47,7 @@ struct UpstreamPoolSimulationTests {
             }
         }
         for socket in pool.probes { pool.machine.probeEnded(socket, now: pool.now) }
+        while !pool.securing.isEmpty { pool.failHandshake(.unanswered) }
         pool.run()
         #expect(pool.machine.registrationCount == 0, "seed \(seed)")
         #expect(pool.machine.parked.isEmpty, "seed \(seed)")
@@ -55,7 +58,19 @@ struct UpstreamPoolSimulationTests {
         let sockets = pool.open.sorted { ($0.slot, $0.generation) < ($1.slot, $1.generation) }
         let leases = pool.leased.keys.sorted { $0.rawValue < $1.rawValue }
         switch Int.random(in: 0..<100, using: &random) {
-        case 0..<30:
+        case 0..<8:
+            guard !pool.securing.isEmpty else { return }
+            pool.securing.shuffle(using: &random)
+            pool.machine.handshakeAnswered(pool.securing[0])
+            let failures: [PoolStateMachine.HandshakeFailure?] = [
+                nil, nil, .refused, .unanswered, .unreachable, .unable,
+            ]
+            if let failure = failures.randomElement(using: &random) ?? nil {
+                pool.failHandshake(failure)
+            } else {
+                pool.finishHandshake()
+            }
+        case 8..<30:
             let number = Int.random(in: 0..<12, using: &random)
             let owner = Bool.random(using: &random) ? PoolHarness.device(number) : PoolHarness.registered(number)
             let first = Int.random(in: 0..<3, using: &random)
@@ -106,7 +121,15 @@ struct UpstreamPoolSimulationTests {
                     now: pool.now
                 )
             }
-        case 90..<92:
+        case 90..<91:
+            guard let socket = sockets.randomElement(using: &random) else { return }
+            switch Int.random(in: 0..<3, using: &random) {
+            case 0: pool.machine.sessionDenied(socket, now: pool.now)
+            case 1:
+                if pool.secured.remove(socket) != nil { pool.machine.sessionEnded(socket, now: pool.now) }
+            default: _ = pool.transmit(socket, isConfirmable: Bool.random(using: &random))
+            }
+        case 91..<92:
             guard let lease = pool.waiting.min(by: { $0.rawValue < $1.rawValue }) else { return }
             pool.release(lease, .unclean)
         case 92..<93:
@@ -143,7 +166,24 @@ struct UpstreamPoolSimulationTests {
                 if entry.owner.isRegistration != socket.holdsRegistration { return "counted for the wrong leg" }
             case .quarantined(_, parkedBy: let owner?):
                 if machine.parked[owner]?.slot != slot { return "a parked socket is not in the index" }
+            case .securing(let lease):
+                guard let entry = machine.leases[lease] else { return "a handshake for nobody" }
+                let id = PoolStateMachine.SocketID(slot: slot, generation: socket.generation)
+                if entry.place != .securing(id) { return "lease and handshake disagree" }
+                if socket.session.stage != .establishing { return "waits for no handshake" }
+                if entry.owner.isRegistration != socket.holdsRegistration { return "counted for the wrong leg" }
             case .free, .probing, .settling, .resting, .quarantined: break
+            }
+            let id = PoolStateMachine.SocketID(slot: slot, generation: socket.generation)
+            if socket.session.isLive != pool.secured.contains(id) { return "session and books differ" }
+            if (socket.session.stage == .establishing) != pool.securing.contains(id) {
+                return "handshake and books differ"
+            }
+            switch (machine.upstreams[socket.upstream].security, socket.state) {
+            case (.none, _) where socket.session.stage != .none: return "a session of a plain upstream"
+            case (.perLease, .idle), (.perLease, .resting), (.perLease, .quarantined(_, parkedBy: nil)):
+                if socket.session.stage != .none { return "a device's session outlives its lease" }
+            default: break
             }
         }
         let waiting = machine.leases.values.filter { if case .waiting = $0.place { true } else { false } }

@@ -55,7 +55,8 @@ final class TestSocket: Sendable {
         try? self.receiveNow(flags: CInt(truncatingIfNeeded: MSG_DONTWAIT))
     }
 
-    private func receiveNow(flags: CInt) throws -> (bytes: [UInt8], from: PeerAddress) {
+    /// Waits on the thread of the caller.
+    func receiveNow(flags: CInt) throws -> (bytes: [UInt8], from: PeerAddress) {
         var bytes = [UInt8](repeating: 0, count: 65_536)
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)

@@ -154,6 +154,22 @@ final class PoolFixture {
         }
     }
 
+    /// Acquires and expects a handshake to come first.
+    func begin(
+        _ iccid: String, _ upstreams: GatewayConfiguration.Upstream..., credentials: PreSharedKey? = nil,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws -> LeaseID {
+        let owner = LeaseOwner(iccid: iccid, leg: .bootstrap)
+        let result = await self.sessions.call {
+            $0.acquire(for: owner, upstreams: upstreams, credentials: credentials, now: .now)
+        }
+        guard case .waiting(let lease) = result else {
+            Issue.record("did not have to wait: \(result)", sourceLocation: sourceLocation)
+            throw CancellationError()
+        }
+        return lease
+    }
+
     func send(_ request: CoAPRequest, on lease: LeaseID) async -> MessageLayer.ExchangeID? {
         await self.sessions.call { $0.send(request, on: lease, now: .now) }
     }

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Gateway
 import Secrets
 import Testing
 

@@ -12,6 +12,11 @@ extension MessageLayer {
         var messageID: UInt16?
         /// Set when the peer has acknowledged the request, and for NON when it went out.
         var responseDue: Instant?
+        /// A CON whose repetitions its owner commands (`sendOnce`): what to send again.
+        var datagram: [UInt8]?
+
+        /// It never waits for its turn, nor do others wait for it.
+        var isOutsideQueue: Bool { !self.isConfirmable || self.datagram != nil }
     }
 
     /// An observation that we hold with the peer.
@@ -128,7 +133,7 @@ extension MessageLayer {
     ) {
         if message.code.isEmpty {
             guard let inFlight = self.inFlight, inFlight.messageID == message.messageID else {
-                events.append(.dropped(.unexpectedAcknowledgement))
+                self.acknowledgeSentOnce(message.messageID, now: now, into: &events)
                 return
             }
             switch inFlight.purpose {
@@ -209,7 +214,7 @@ extension MessageLayer {
         } else {
             self.observations.remove(at: index)
         }
-        events.append(.notification(id, response))
+        events.append(.notification(id, response, isConfirmable: arrival.key.isConfirmable))
     }
 
     /// Hands the response up and ends the exchange, or turns it into an observation. Nil for one that cannot be used.
@@ -290,7 +295,7 @@ extension MessageLayer {
             case .ping(let id):
                 events.append(.pong(id))
             }
-        } else if let index = self.exchanges.firstIndex(where: { !$0.isConfirmable && $0.messageID == messageID }) {
+        } else if let index = self.exchanges.firstIndex(where: { $0.isOutsideQueue && $0.messageID == messageID }) {
             events.append(.failed(self.exchanges.remove(at: index).id, .reset))
         } else if let index = self.observers.firstIndex(where: { $0.lastNonConfirmable == messageID }) {
             let id = self.observers[index].id

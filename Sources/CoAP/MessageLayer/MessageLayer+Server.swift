@@ -13,6 +13,8 @@ extension MessageLayer {
         let wantsObservation: Bool
         /// When the empty ACK is due; nil once it is out, and for NON.
         var acknowledgeBy: Instant?
+        /// Whoever works on it wants to know when the peer repeats it.
+        var tellsRepetitions = false
     }
 
     /// An observation that the peer holds with us.

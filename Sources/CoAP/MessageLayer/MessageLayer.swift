@@ -226,7 +226,8 @@ package struct MessageLayer: Sendable {
         let lifetime = isConfirmable ? self.exchangeLifetime : self.nonLifetime
         if let answer = self.memory.answer(for: arrival.key, tick: arrival.tick, lifetime: lifetime) {
             switch answer {
-            case .pending, .nothing: break
+            case .pending: self.noteRepetition(of: arrival.key, into: &events)
+            case .nothing: break
             case .acknowledged:
                 events.append(.transmit(CoAPCodec.encodeEmpty(.acknowledgement, messageID: message.messageID)))
             case .reset:

@@ -15,13 +15,15 @@ extension MessageLayer {
         case transmit([UInt8])
         /// A new request of the peer. Ends with `respond`, `reset` or `abandonExchanges`.
         case request(RequestID, CoAPRequest)
+        /// The peer has sent a request again whose acknowledgement was postponed.
+        case repeated(RequestID)
         /// The empty ACK: a separate response will come.
         case acknowledged(ExchangeID)
         /// The response. With Observe, to a request that carried Observe 0, notifications may follow until `cancel`;
         /// otherwise the exchange is over.
         case response(ExchangeID, CoAPResponse)
         /// A further response. One without Observe or with an error code is the last one.
-        case notification(ExchangeID, CoAPResponse)
+        case notification(ExchangeID, CoAPResponse, isConfirmable: Bool)
         /// The RST that answers a ping. The exchange is over.
         case pong(ExchangeID)
         /// The exchange is over without a response.

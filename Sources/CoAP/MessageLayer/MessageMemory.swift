@@ -81,6 +81,12 @@ struct MessageMemory: Sendable {
         self.set(answer, at: index)
     }
 
+    /// The message never came, as far as duplicates of it are concerned.
+    mutating func forget(_ key: Key) {
+        guard let index = self.entries.lastIndex(where: { $0.key == key }) else { return }
+        self.remove(at: index)
+    }
+
     /// Requests that nobody works on any more get a reset when they are repeated.
     mutating func resetPending() {
         for index in self.entries.indices {

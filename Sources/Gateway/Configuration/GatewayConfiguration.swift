@@ -57,8 +57,16 @@ package struct GatewayConfiguration: Sendable {
     /// A server behind the gateway.
     package struct Upstream: Sendable, Equatable {
         package var uri: ServerURI
+        /// Nil for `coap`, never nil for `coaps`.
+        package var credentials: UpstreamCredentials?
 
-        package init(uri: ServerURI) { self.uri = uri }
+        package init(uri: ServerURI, credentials: UpstreamCredentials? = nil) {
+            self.uri = uri
+            self.credentials = credentials
+        }
+
+        /// Whether a lease has to bring a pair of the device's own along.
+        package var needsDeviceCredentials: Bool { self.credentials?.belongsToDevice ?? false }
     }
 
     /// A server's address in the form for devices over DTLS and in the form for plain ones. A missing form means that
@@ -94,15 +102,20 @@ package struct GatewayConfiguration: Sendable {
         package var device: DeviceURIs
         /// Where the registration leg goes; nil when the server speaks DTLS itself.
         package var relay: Upstream?
+        /// Set when the server terminates DTLS itself and is told the keys: how many it holds for one endpoint. How it is
+        /// told is the business of ``CredentialPublisher``.
+        package var publishedKeys: KeysPerEndpoint?
 
         package init(
-            name: String, matchURI: ServerURI?, matchShortServerID: UInt16?, device: DeviceURIs, relay: Upstream?
+            name: String, matchURI: ServerURI?, matchShortServerID: UInt16?, device: DeviceURIs, relay: Upstream?,
+            publishedKeys: KeysPerEndpoint? = nil
         ) {
             self.name = name
             self.matchURI = matchURI
             self.matchShortServerID = matchShortServerID
             self.device = device
             self.relay = relay
+            self.publishedKeys = publishedKeys
         }
     }
 

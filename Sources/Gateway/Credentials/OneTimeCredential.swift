@@ -28,10 +28,13 @@ package struct OneTimeCredential: Sendable, Equatable {
     package var state: State
     /// Wall clock, microseconds since 1970.
     package var mintedAt: Int64
+    /// What the bootstrap server wrote for this very device, where the relay registers with that
+    /// (``UpstreamCredentials/written``); nil elsewhere. It stays in the gateway.
+    package var written: UpstreamAccount?
 
     package init(
         identity: PSKIdentity, key: Secret, iccid: String, endpoint: String, server: String, shortServerID: UInt16,
-        state: State, mintedAt: Int64
+        state: State, mintedAt: Int64, written: UpstreamAccount? = nil
     ) {
         self.identity = identity
         self.key = key
@@ -41,5 +44,6 @@ package struct OneTimeCredential: Sendable, Equatable {
         self.shortServerID = shortServerID
         self.state = state
         self.mintedAt = mintedAt
+        self.written = written
     }
 }

@@ -52,9 +52,11 @@ final class DeviceSession {
     let dtls: DTLSSession?
     var layer: MessageLayer
     var record: SIMRecord
-    /// Exactly one of the two is there: the identity (or, plain, the path) has decided.
+    /// Over DTLS exactly one of the two is there, as the identity has decided. On the plain port the path of each request
+    /// decides, and a device may have both.
     var bootstrap: BootstrapSession?
-    var registration: RegistrationRelay?
+    var registration: Registration?
+    /// The lease of the bootstrap; a registration has its own.
     var lease: LeaseID?
     /// The command of the bootstrap server that is at the device.
     var deviceExchange: MessageLayer.ExchangeID?

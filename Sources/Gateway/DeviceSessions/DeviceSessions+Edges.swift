@@ -34,27 +34,39 @@ extension DeviceSessions: LeaseHolder {
         _ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: Instant
     ) {
         self.assumeIsolated { sessions in
-            sessions.withSession(of: id, now: now) { session, work in
-                session.bootstrap?.leaseGranted(upstream, now: now, into: &work.bootstrap)
-                session.registration?.leaseGranted(into: &work.registration)
+            sessions.withUser(of: id, now: now) { user, work in
+                switch user {
+                case .bootstrap(let session):
+                    session.bootstrap?.leaseGranted(upstream, now: now, into: &work.bootstrap)
+                case .registration(let registration):
+                    registration.relay.leaseGranted(into: &work.registration)
+                }
             }
         }
     }
 
     nonisolated package func leaseRefused(_ id: LeaseID, cause: FailureCause, now: Instant) {
         self.assumeIsolated { sessions in
-            sessions.withSession(of: id, now: now, isOver: true) { session, work in
-                session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)
-                session.registration?.leaseRefused(cause, into: &work.registration)
+            sessions.withUser(of: id, now: now, isOver: true) { user, work in
+                switch user {
+                case .bootstrap(let session):
+                    session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)
+                case .registration(let registration):
+                    registration.relay.leaseRefused(cause, wallClock: work.wallClock, into: &work.registration)
+                }
             }
         }
     }
 
     nonisolated package func leaseBroken(_ id: LeaseID, cause: FailureCause, now: Instant) {
         self.assumeIsolated { sessions in
-            sessions.withSession(of: id, now: now, isOver: true) { session, work in
-                session.bootstrap?.leaseBroken(cause, wallClock: work.wallClock, into: &work.bootstrap)
-                session.registration?.leaseBroken(cause, wallClock: work.wallClock, into: &work.registration)
+            sessions.withUser(of: id, now: now, isOver: true) { user, work in
+                switch user {
+                case .bootstrap(let session):
+                    session.bootstrap?.leaseBroken(cause, wallClock: work.wallClock, into: &work.bootstrap)
+                case .registration(let registration):
+                    registration.relay.leaseBroken(cause, wallClock: work.wallClock, into: &work.registration)
+                }
             }
         }
     }
@@ -64,56 +76,77 @@ extension DeviceSessions: LeaseHolder {
     ) {
         self.enter((id, event, now)) { sessions, arguments in
             let (id, event, now) = arguments
-            sessions.withSession(of: id, now: now) { session, work in Self.handle(event, of: session, &work) }
+            sessions.withUser(of: id, now: now) { user, work in
+                switch user {
+                case .bootstrap(let session): Self.handle(event, of: session, &work)
+                case .registration(let registration): Self.handle(event, of: registration, &work)
+                }
+            }
         }
     }
 
     nonisolated package func upstreamReadComplete() { self.enter(()) { sessions, _ in sessions.endTurn() } }
 
     /// `isOver`: the lease is gone already and must not be released.
-    private func withSession(
+    private func withUser(
         of lease: LeaseID, now: Instant, isOver: Bool = false,
-        _ body: (DeviceSession, inout Work) -> Void
+        _ body: (LeaseUser, inout Work) -> Void
     ) {
-        guard let session = self.byLease[lease] else { return }
-        if isOver {
-            self.byLease[lease] = nil
-            session.lease = nil
-            session.upstreamExchange = nil
-        }
+        guard let user = self.byLease[lease] else { return }
+        if isOver { self.byLease[lease] = nil }
         var work = self.beginWork(now: now)
-        body(session, &work)
-        self.carryOut(consume work, for: session)
-        self.schedule(session.peer)
+        switch user {
+        case .bootstrap(let session):
+            if isOver {
+                session.lease = nil
+                session.upstreamExchange = nil
+            }
+            body(user, &work)
+            self.carryOut(consume work, for: session)
+            self.schedule(session.peer)
+        case .registration(let registration):
+            if isOver { registration.lease = nil }
+            body(user, &work)
+            self.carryOut(consume work, for: registration)
+        }
     }
 
-    /// Something that the message layer of the upstream socket reports.
+    /// Something that the message layer of a bootstrap's upstream socket reports.
     private static func handle(_ event: MessageLayer.Event, of session: DeviceSession, _ work: inout Work) {
         switch event {
         case .request(let id, let request):
             session.bootstrap?.upstreamRequested(
                 id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
             )
-            session.registration?.upstreamRequested(id, request, into: &work.registration)
         case .response(let exchange, let response):
-            if session.upstreamExchange == exchange {
-                session.upstreamExchange = nil
-                session.bootstrap?.upstreamAnswered(
-                    response, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
-                )
-            }
-            session.registration?.upstreamAnswered(
-                exchange, response, wallClock: work.wallClock, into: &work.registration
+            guard session.upstreamExchange == exchange else { return }
+            session.upstreamExchange = nil
+            session.bootstrap?.upstreamAnswered(
+                response, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
             )
         case .failed(let exchange, let failure):
-            if session.upstreamExchange == exchange {
-                session.upstreamExchange = nil
-                session.bootstrap?.upstreamFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
-            }
-            session.registration?.upstreamFailed(
-                exchange, failure, wallClock: work.wallClock, into: &work.registration
+            guard session.upstreamExchange == exchange else { return }
+            session.upstreamExchange = nil
+            session.bootstrap?.upstreamFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
+        case .settled, .transmit, .acknowledged, .repeated, .notification, .pong, .dropped: break
+        }
+    }
+
+    /// The same for a registration.
+    private static func handle(_ event: MessageLayer.Event, of registration: Registration, _ work: inout Work) {
+        switch event {
+        case .request(let id, let request):
+            registration.relay.upstreamRequested(id, request, now: work.now, into: &work.registration)
+        case .repeated(let id): registration.relay.upstreamRepeated(id, into: &work.registration)
+        case .response(let exchange, let response):
+            registration.relay.upstreamAnswered(
+                exchange, response, now: work.now, wallClock: work.wallClock, into: &work.registration
             )
-        case .settled(let id, .reset): session.registration?.upstreamCancelled(id, into: &work.registration)
+        case .failed(let exchange, let failure):
+            registration.relay.upstreamFailed(exchange, failure, wallClock: work.wallClock, into: &work.registration)
+        case .settled(let id, .reset), .settled(let id, .unacknowledged):
+            registration.relay.upstreamCancelled(id, into: &work.registration)
+        case .settled(let id, .superseded): registration.relay.upstreamSuperseded(id)
         case .settled, .transmit, .acknowledged, .notification, .pong, .dropped: break
         }
     }

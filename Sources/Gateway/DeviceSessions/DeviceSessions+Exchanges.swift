@@ -22,7 +22,10 @@ extension DeviceSessions {
         self.sessionCount += 1
         self.counters.sessionsOpened += 1
         var siblings = self.byICCID[record.iccid] ?? []
-        if siblings.count >= self.configuration.limits.sessionsPerSIM, let oldest = siblings.first {
+        // A registered one goes last: its device may sleep behind it.
+        if siblings.count >= self.configuration.limits.sessionsPerSIM,
+            let oldest = siblings.first(where: { !($0.registration?.relay.isRegistered ?? false) }) ?? siblings.first
+        {
             self.end(oldest, cause: .limit, now: now)
             siblings = self.byICCID[record.iccid] ?? []
         }
@@ -92,7 +95,7 @@ extension DeviceSessions {
         self.spareWork = work
     }
 
-    private func doAll(_ work: inout Work, for session: DeviceSession) {
+    func doAll(_ work: inout Work, for session: DeviceSession) {
         var nextEvent = 0
         var nextBootstrap = 0
         var nextRegistration = 0
@@ -105,7 +108,9 @@ extension DeviceSessions {
                 self.perform(work.bootstrap[nextBootstrap - 1], for: session, &work)
             } else if nextRegistration < work.registration.count {
                 nextRegistration += 1
-                self.perform(work.registration[nextRegistration - 1], for: session, &work)
+                if let registration = session.registration {
+                    self.perform(work.registration[nextRegistration - 1], for: registration, &work)
+                }
             } else {
                 return
             }
@@ -117,39 +122,71 @@ extension DeviceSessions {
         switch event {
         case .transmit(let datagram): self.send(datagram, to: session)
         case .request(let id, let request): self.dispatch(id, request, of: session, &work)
-        case .acknowledged: self.noteAnswer(of: session)
+        case .acknowledged(let exchange):
+            self.noteAnswer(of: session)
+            session.registration?.relay.deviceAcknowledged(exchange, into: &work.registration)
         case .response(let exchange, let response):
             self.noteAnswer(of: session)
+            guard let response = Self.screened(response, to: exchange, of: session) else {
+                self.fail(exchange, .unusableResponse, of: session, &work)
+                return
+            }
             if session.deviceExchange == exchange {
                 session.deviceExchange = nil
                 session.bootstrap?.deviceAnswered(
                     response, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
                 )
             } else {
-                session.registration?.deviceAnswered(
-                    exchange, response, isObservation: response.options.contains(.observe), into: &work.registration
-                )
+                session.registration?.relay.deviceAnswered(exchange, response, into: &work.registration)
             }
-        case .notification(let exchange, let response):
-            session.registration?.deviceNotified(exchange, response, into: &work.registration)
-        case .failed(let exchange, let failure):
-            if session.deviceExchange == exchange {
-                session.deviceExchange = nil
-                session.bootstrap?.deviceFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
-            } else {
-                session.registration?.deviceFailed(exchange, failure, into: &work.registration)
-            }
-        case .settled, .pong: break
+        case .notification(let exchange, let response, let isConfirmable):
+            guard let response = Self.screened(response, to: exchange, of: session) else { return }
+            session.registration?.relay.deviceNotified(
+                exchange, response, isConfirmable: isConfirmable, into: &work.registration
+            )
+        case .failed(let exchange, let failure): self.fail(exchange, failure, of: session, &work)
+        case .settled, .pong, .repeated: break
         case .dropped(let reason): self.counters.drop("device_\(reason)")
         }
+    }
+
+    private func fail(
+        _ exchange: MessageLayer.ExchangeID, _ failure: MessageLayer.Failure, of session: DeviceSession,
+        _ work: inout Work
+    ) {
+        if session.deviceExchange == exchange {
+            session.deviceExchange = nil
+            session.bootstrap?.deviceFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
+        } else {
+            session.registration?.relay.deviceFailed(exchange, failure, into: &work.registration)
+        }
+    }
+
+    /// On the plain port one message layer serves both legs, which treat unknown options differently.
+    private static func screened(
+        _ response: CoAPResponse, to exchange: MessageLayer.ExchangeID, of session: DeviceSession
+    ) -> CoAPResponse? {
+        guard session.arrival == .plain else { return response }
+        return (session.deviceExchange == exchange ? OptionPolicy.endpoint : .proxy).screen(response)
     }
 
     /// A request of the device: its identity or, on the plain port, its path has decided what it may ask for.
     private func dispatch(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, of session: DeviceSession, _ work: inout Work
     ) {
-        if session.registration != nil {
-            session.registration?.deviceRequested(id, request, wallClock: work.wallClock, into: &work.registration)
+        var request = request
+        if session.arrival == .dtls {
+            if let registration = session.registration {
+                registration.relay.deviceRequested(id, request, wallClock: work.wallClock, into: &work.registration)
+                return
+            }
+        } else if !Self.isBootstrapRequest(request) {
+            self.dispatchPlainRegistration(id, request, of: session, &work)
+            return
+        } else if let screened = OptionPolicy.endpoint.screen(request) {
+            request = screened
+        } else {
+            session.layer.respond(to: id, CoAPResponse(.badOption), now: work.now, into: &work.events)
             return
         }
         let answer: CoAPResponse
@@ -164,7 +201,7 @@ extension DeviceSessions {
                 id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
             )
             return
-        case (.get, ["bspack"]), (.post, ["rd"]): answer = CoAPResponse(.notImplemented)
+        case (.get, ["bspack"]): answer = CoAPResponse(.notImplemented)
         case (_, ["bs"]): answer = CoAPResponse(.methodNotAllowed)
         default: answer = CoAPResponse(.notFound)
         }
@@ -177,8 +214,10 @@ extension DeviceSessions {
         switch action {
         case .acquireLease(let upstreams):
             let owner = LeaseOwner(iccid: session.record.iccid, leg: .bootstrap)
-            let result = self.pool.enter((owner, upstreams, work.now)) {
-                $0.acquire(for: $1.0, upstreams: $1.1, now: $1.2)
+            let credentials =
+                upstreams.contains(where: \.needsDeviceCredentials) ? session.record.preSharedKey : nil
+            let result = self.pool.enter((owner, upstreams, credentials, work.now)) {
+                $0.acquire(for: $1.0, upstreams: $1.1, credentials: $1.2, now: $1.3)
             }
             switch result {
             case .granted(let lease, let upstream, _):
@@ -204,12 +243,18 @@ extension DeviceSessions {
             session.deviceExchange = nil
         case .answerDevice(let id, let response):
             session.layer.respond(to: id, response, now: work.now, into: &work.events)
-        case .store(let credentials):
+        case .store(let credentials, let grants):
             for credential in credentials {
                 self.fresh[credential.identity] = .registration(credential, session.record)
             }
-            self.storeQueue.append(StoreOrder(session: session, credentials: credentials))
-        case .discard(let identities): self.discard(identities)
+            self.storeQueue.append(
+                StoreOrder(
+                    session: session, bootstrap: session.bootstrap?.number, credentials: credentials, grants: grants
+                ))
+        case .discard(let identities, let grants): self.discard(identities, grants: grants)
+        case .publish(let credentials): self.publish(credentials, for: session)
+        case .restore(let credentials): self.restore(credentials)
+        case .commit(let credentials, let keys): self.commit(credentials, keys)
         case .journal(let event): self.journal(event, of: session)
         case .warn(let cause):
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
@@ -225,53 +270,11 @@ extension DeviceSessions {
         }
     }
 
-    // MARK: - Registration actions
-
-    private func perform(_ action: RegistrationRelay.Action, for session: DeviceSession, _ work: inout Work) {
-        switch action {
-        case .acquireLease(let upstream):
-            let server = session.registration?.credential.server ?? ""
-            let owner = LeaseOwner(iccid: session.record.iccid, leg: .registration(server: server))
-            let result = self.pool.enter((owner, upstream, work.now)) {
-                $0.acquire(for: $1.0, upstreams: [$1.1], now: $1.2)
-            }
-            switch result {
-            case .granted(let lease, _, _):
-                self.take(lease, for: session)
-                session.registration?.leaseGranted(into: &work.registration)
-            case .waiting(let lease): self.take(lease, for: session)
-            case .refused(let cause, _): session.registration?.leaseRefused(cause, into: &work.registration)
-            }
-        case .releaseLease(let end): self.release(end, of: session, now: work.now)
-        case .requestUpstream(let request, let id):
-            guard let lease = session.lease,
-                let exchange = self.send(request, on: lease, now: work.now)
-            else {
-                session.layer.respond(to: id, DeviceAnswer.response(to: .limit), now: work.now, into: &work.events)
-                return
-            }
-            session.registration?.forwarded(id, asUpstream: exchange)
-        case .answerUpstream(let id, let response): self.answerUpstream(id, response, of: session, now: work.now)
-        case .notifyUpstream(let id, let response):
-            guard let lease = session.lease else { return }
-            self.pool.enter((id, response, lease, work.now)) {
-                $0.notify($1.0, $1.1, confirmable: false, on: $1.2, now: $1.3)
-            }
-        case .requestDevice(let request, let id):
-            let exchange = session.layer.send(request, now: work.now, into: &work.events)
-            session.registration?.forwarded(id, asDevice: exchange)
-        case .answerDevice(let id, let response):
-            session.layer.respond(to: id, response, now: work.now, into: &work.events)
-        case .cancelDevice(let exchange): session.layer.cancel(exchange)
-        case .journal(let event): self.journal(event, of: session)
-        }
-    }
-
     // MARK: - The lease of a session
 
     // The pool lives on the same loop: calls into it are plain calls.
 
-    private func send(
+    func send(
         _ request: CoAPRequest, on lease: LeaseID, now: Instant
     ) -> MessageLayer.ExchangeID? {
         self.pool.enter((request, lease, now)) { $0.send($1.0, on: $1.1, now: $1.2) }
@@ -279,7 +282,7 @@ extension DeviceSessions {
 
     private func take(_ lease: LeaseID, for session: DeviceSession) {
         session.lease = lease
-        self.byLease[lease] = session
+        self.byLease[lease] = .bootstrap(session)
     }
 
     private func release(_ end: LeaseEnd, of session: DeviceSession, now: Instant) {
@@ -300,17 +303,13 @@ extension DeviceSessions {
 
     // MARK: - Ends
 
-    /// Ends a session. `isReplaced`: a new handshake of the same address takes its place.
-    func end(
-        _ session: DeviceSession, cause: FailureCause?, isReplaced: Bool = false, now: Instant
-    ) {
+    /// Ends a session. A registration outlives it, unless the cause says otherwise.
+    func end(_ session: DeviceSession, cause: FailureCause?, now: Instant) {
         guard !session.isClosed else { return }
         var work = self.beginWork(now: now)
         session.bootstrap?.deviceGone(cause ?? .deviceUnreachable, wallClock: work.wallClock, into: &work.bootstrap)
-        session.registration?.deviceGone(
-            cause, reserving: isReplaced, wallClock: work.wallClock, into: &work.registration
-        )
         self.carryOut(consume work, for: session)
+        self.leaveRegistration(session, cause: cause, now: now)
         if let dtls = session.dtls {
             dtls.close()
             dtls.drainOutput { self.transmit($0, to: session.peer) }

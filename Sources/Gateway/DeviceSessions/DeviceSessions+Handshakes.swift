@@ -183,7 +183,10 @@ extension DeviceSessions {
             }
             let now = self.environment.now()
             for (identity, resolution) in zip(batch, resolutions) {
-                if generation == self.recordGeneration { self.identities.insert(resolution, for: identity) }
+                // A one-time credential ends by time, by a newer one and by revocation: the store is asked each time.
+                if generation == self.recordGeneration, !resolution.isOneTime {
+                    self.identities.insert(resolution, for: identity)
+                }
                 for key in self.identityWaiters.removeValue(forKey: identity) ?? [] {
                     guard let peer = self.peers[key], let handshake = peer.handshake,
                         handshake.resolution == nil, handshake.dtls.identity == identity
@@ -226,10 +229,12 @@ extension DeviceSessions {
                 return
             }
             session = self.open(peer, .dtls, handshake.dtls, record, options: .proxy, now: now)
-            session.registration = RegistrationRelay(
-                record: record, credential: credential, relay: relay, peer: peer.key.address.description,
+            let subject = RegistrationRelay.Subject(
+                iccid: credential.iccid, endpoint: credential.endpoint, server: credential.server,
+                standing: credential.state, hasWritten: credential.written != nil, peer: peer.key.address.description,
                 session: session.id
             )
+            self.enterRegistration(session, subject, by: .credential(credential), at: relay, now: now)
             if credential.state == .pending { self.prove(credential) }
         }
         self.readPlaintext(of: session, now: now)
@@ -247,6 +252,8 @@ extension DeviceSessions {
 }
 
 extension IdentityResolution {
+    fileprivate var isOneTime: Bool { if case .registration = self { true } else { false } }
+
     /// The key to shake hands with; nil where the handshake goes on with a random one and fails in silence.
     fileprivate var handshakeKey: Secret? {
         switch self {

@@ -87,7 +87,7 @@ extension DeviceSessions {
         if session.movedFrom == nil { session.movedFrom = former.key.address }
         let address = key.address.description
         session.bootstrap?.subject.peer = address
-        session.registration?.peer = address
+        session.registration?.relay.subject.peer = address
     }
 
     /// A new handshake has proved that somebody else (`iccid`) is at this address: whoever was there is not any more.
@@ -97,7 +97,7 @@ extension DeviceSessions {
     /// but its address names it.
     func makeRoom(at peer: DevicePeer, of session: DeviceSession, for iccid: String?, now: Instant) {
         guard session.dtls?.connectionID != nil, session.record.iccid != iccid else {
-            self.end(session, cause: .superseded, isReplaced: true, now: now)
+            self.end(session, cause: .superseded, now: now)
             return
         }
         // Not in the table of addresses: only its connection ID leads there.

@@ -79,7 +79,7 @@ extension DeviceSessions {
         }
         self.peers[key] = peer
         self.unanswered[source, default: 0] += 1
-        let session = self.open(peer, .plain, nil, record, options: .endpoint, now: now)
+        let session = self.open(peer, .plain, nil, record, options: .undecided, now: now)
         session.bootstrap = self.makeBootstrap(for: session)
         self.receive(bytes, for: session, now: now)
     }

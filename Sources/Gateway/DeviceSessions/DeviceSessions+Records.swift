@@ -10,25 +10,81 @@ extension DeviceSessions {
     func storeCredentials() {
         let orders = self.storeQueue
         self.storeQueue.removeAll(keepingCapacity: true)
+        let generation = self.recordGeneration
         Task {
-            var isDurable = true
+            var failure: FailureCause?
             do {
-                try await self.environment.credentials.store(orders.flatMap(\.credentials))
+                let replaced = try await self.environment.credentials.store(
+                    orders.flatMap(\.credentials), grants: orders.flatMap(\.grants)
+                )
+                self.note(replaced, reason: "too many unproven ones")
             } catch {
-                isDurable = false
+                failure = .storeUnavailable
                 self.failures.report(.storeUnavailable, iccid: nil, peer: nil, now: self.environment.now())
             }
-            let now = self.environment.now()
             for order in orders {
                 for credential in order.credentials {
-                    if let resolution = self.fresh.removeValue(forKey: credential.identity), isDurable {
+                    if let resolution = self.fresh.removeValue(forKey: credential.identity), failure == nil,
+                        generation == self.recordGeneration
+                    {
                         self.identities.insert(resolution, for: credential.identity)
                     }
                 }
-                guard !order.session.isClosed else { continue }
-                self.withExchanges(of: order.session, now: now) { _, actions in
-                    order.session.bootstrap?.credentialsStored(
-                        isDurable, wallClock: self.environment.wallClock(), into: &actions
+                let published = failure == nil ? self.published(order.credentials, .many) : []
+                // A revocation that came while they were on their way could not be seen at the sessions then.
+                if generation != self.recordGeneration { await self.judgeAnew(order.session.record.iccid) }
+                if published.isEmpty { self.conclude(order, failure) } else { self.publish(published, of: order) }
+            }
+            self.endTurn()
+        }
+    }
+
+    private func conclude(_ order: StoreOrder, _ failure: FailureCause?) {
+        // The device may have asked again meanwhile: then its new bootstrap waits for orders of its own.
+        guard !order.session.isClosed, order.session.bootstrap?.number == order.bootstrap else { return }
+        self.withExchanges(of: order.session, now: self.environment.now()) { _, actions in
+            order.session.bootstrap?.credentialsStored(
+                failure, wallClock: self.environment.wallClock(), into: &actions
+            )
+        }
+    }
+
+    // MARK: - Publication
+
+    /// Those whose server terminates DTLS itself and holds so many keys of an endpoint.
+    private func published(
+        _ credentials: [OneTimeCredential], _ keys: GatewayConfiguration.KeysPerEndpoint
+    ) -> [OneTimeCredential] {
+        credentials.filter { credential in
+            self.configuration.servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
+        }
+    }
+
+    /// Stored credentials for servers that may know them as soon as they are minted.
+    private func publish(_ credentials: [OneTimeCredential], of order: StoreOrder) {
+        Task {
+            let failure = await self.environment.publications.publish(credentials, keys: .many)
+            if order.session.isClosed || order.session.bootstrap?.number != order.bootstrap {
+                // Given up and discarded meanwhile, perhaps before the server knew of it.
+                await self.environment.publications?.review(credentials)
+            } else {
+                self.conclude(order, failure)
+            }
+            self.endTurn()
+        }
+    }
+
+    /// Credentials that take the place of others at their servers, just before Finish.
+    func publish(_ credentials: [OneTimeCredential], for session: DeviceSession) {
+        let number = session.bootstrap?.number
+        Task {
+            let failure = await self.environment.publications.publish(credentials, keys: .one)
+            if session.isClosed || session.bootstrap?.number != number {
+                await self.environment.publications?.review(credentials)
+            } else {
+                self.withExchanges(of: session, now: self.environment.now()) { _, actions in
+                    session.bootstrap?.credentialsPublished(
+                        failure, wallClock: self.environment.wallClock(), into: &actions
                     )
                 }
             }
@@ -36,14 +92,35 @@ extension DeviceSessions {
         }
     }
 
-    func discard(_ identities: [PSKIdentity]) {
+    func restore(_ credentials: [OneTimeCredential]) {
+        guard let publications = self.environment.publications else { return }
+        Task { await publications.review(credentials) }
+    }
+
+    /// The device has finished with credentials whose use nobody will tell of.
+    func commit(_ credentials: [OneTimeCredential], _ keys: GatewayConfiguration.KeysPerEndpoint) {
+        guard let publications = self.environment.publications else { return }
+        for credential in credentials { self.identities.remove(credential.identity) }
+        Task {
+            do {
+                self.note(try await publications.commit(credentials, keys: keys), reason: "finished")
+            } catch {
+                self.failures.report(
+                    .storeUnavailable, iccid: credentials.first?.iccid, peer: nil, now: self.environment.now()
+                )
+            }
+            self.endTurn()
+        }
+    }
+
+    func discard(_ identities: [PSKIdentity], grants: [Int64]) {
         for identity in identities {
             self.fresh[identity] = nil
             self.identities.remove(identity)
         }
         Task {
             // What cannot be discarded now expires by itself: it was never used.
-            try? await self.environment.credentials.discard(identities)
+            try? await self.environment.credentials.discard(identities, grants: grants)
         }
     }
 
@@ -60,19 +137,30 @@ extension DeviceSessions {
                 )
                 return
             }
-            for other in changed {
-                self.identities.remove(other.identity)
-                var event = AuditEvent(
-                    other.state == .active ? .credentialActive : .credentialReplaced,
-                    time: self.environment.wallClock(), iccid: other.iccid, endpoint: other.endpoint
-                )
-                event.detail = [
-                    .init("server", .text(other.server)), .init("ssid", .integer(Int64(other.shortServerID))),
-                    .init("identity", .text(other.identity.description)),
-                ]
-                self.audits.append(event)
+            if changed.isEmpty {
+                // Not pending any more: it ended while the handshake ran. Its session is judged by what the store says.
+                await self.judgeAnew(credential.iccid)
             }
+            self.note(changed, reason: "handshake")
             self.endTurn()
+        }
+    }
+
+    /// Records which credentials are in use from now on and which are not, and forgets what is remembered of them.
+    private func note(_ changed: [OneTimeCredential], reason: String) {
+        for other in changed {
+            self.identities.remove(other.identity)
+            var event = AuditEvent(
+                other.state == .active ? .credentialActive : .credentialReplaced,
+                time: self.environment.wallClock(), cause: other.state == .active ? nil : .superseded,
+                iccid: other.iccid, endpoint: other.endpoint
+            )
+            event.detail = [
+                .init("server", .text(other.server)), .init("ssid", .integer(Int64(other.shortServerID))),
+                .init("identity", .text(other.identity.description)),
+                .init("key", .text(KeyFingerprint.text(of: other.key))), .init("reason", .text(reason)),
+            ]
+            self.audits.append(event)
         }
     }
 
@@ -90,17 +178,35 @@ extension DeviceSessions {
             case .everything:
                 self.identities.removeAll()
                 self.addresses.removeAll()
-                for iccid in Array(self.byICCID.keys) { await self.judgeAnew(iccid) }
+                let known = Set(self.byICCID.keys).union(self.registrations.keys)
+                for iccid in known { await self.judgeAnew(iccid) }
             }
         }
     }
 
     /// Closes what a SIM may no longer have; sessions of a SIM that is still active go on with its new record.
     private func judgeAnew(_ iccid: String) async {
-        guard self.byICCID[iccid] != nil else { return }
+        let present = self.byICCID[iccid] ?? []
+        let registrations = self.registrations[iccid] ?? []
+        guard !present.isEmpty || !registrations.isEmpty else { return }
+        // What is on its way to disk is nobody's yet; it is looked at when it has arrived.
+        let identities = (present.flatMap(\.oneTimeIdentities) + registrations.compactMap { $0.credential?.identity })
+            .filter { self.fresh[$0] == nil }
+        let plain = registrations.filter { $0.credential == nil }
+            .map { PlainGrant.Key(iccid: iccid, server: $0.server) }
         let record: SIMRecord?
+        var standing: [PSKIdentity: IdentityResolution] = [:]
+        var granted: Set<PlainGrant.Key> = []
         do {
             record = try await self.environment.records.record(iccid: iccid)
+            if !identities.isEmpty {
+                let resolutions = try await self.environment.records.resolve(identities: identities)
+                standing = Dictionary(zip(identities, resolutions)) { first, _ in first }
+            }
+            if !plain.isEmpty {
+                let grants = try await self.environment.credentials.grants(for: plain)
+                granted = Set(grants.compactMap { $0?.key })
+            }
         } catch {
             self.failures.report(.storeUnavailable, iccid: iccid, peer: nil, now: self.environment.now())
             return
@@ -110,14 +216,44 @@ extension DeviceSessions {
             if let record, let cause = Self.obstacle(to: session, under: record) {
                 self.end(session, cause: cause, now: now)
             } else if let record {
+                if session.oneTimeIdentities.contains(where: { standing[$0] == .unknown }) {
+                    self.end(session, cause: .revoked, now: now)
+                    continue
+                }
                 session.record = record
                 session.bootstrap?.update(record)
-                session.registration?.update(record)
+                session.registration?.update(record, standing)
             } else {
-                self.end(session, cause: .retired, now: now)
+                self.end(session, cause: .removed, now: now)
+            }
+        }
+        // Those whose devices have no session, and those that stand on a grant.
+        for registration in self.registrations[iccid] ?? [] {
+            if let cause = Self.obstacle(to: registration, under: record, standing, granted, asked: plain) {
+                self.endRegistration(registration, cause: cause, now: now)
+            } else if let record {
+                registration.update(record, standing)
             }
         }
         self.endTurn()
+    }
+
+    /// Why a registration may not go on. `asked`: the grants that were looked up.
+    private static func obstacle(
+        to registration: Registration, under record: SIMRecord?, _ standing: [PSKIdentity: IdentityResolution],
+        _ granted: Set<PlainGrant.Key>, asked: [PlainGrant.Key]
+    ) -> FailureCause? {
+        guard let record else { return .removed }
+        switch record.status {
+        case .suspended: return .suspended
+        case .retired: return .retired
+        case .active: break
+        }
+        if let credential = registration.credential {
+            return standing[credential.identity] == .unknown ? .revoked : nil
+        }
+        let key = PlainGrant.Key(iccid: record.iccid, server: registration.server)
+        return asked.contains(key) && !granted.contains(key) ? .revoked : nil
     }
 
     /// Why a live session may not go on under the record as it is now.
@@ -147,9 +283,21 @@ extension DeviceSessions {
     package func stop() {
         let now = self.environment.now()
         for session in self.byICCID.values.flatMap({ $0 }) { self.end(session, cause: .shutdown, now: now) }
+        for registration in Array(self.registrations.values.joined()) {
+            self.endRegistration(registration, cause: .shutdown, now: now)
+        }
         self.timer?.cancel()
         self.timer = nil
         self.endTurn()
+    }
+}
+
+extension DeviceSession {
+    /// The one-time identities on which the session stands: the one that it came with, or those that its bootstrap hands
+    /// out.
+    fileprivate var oneTimeIdentities: [PSKIdentity] {
+        if let registration = self.registration { return registration.credential.map { [$0.identity] } ?? [] }
+        return self.bootstrap?.mintedIdentities ?? []
     }
 }
 
@@ -160,5 +308,15 @@ extension IdentityResolution {
         case .bootstrap(let record), .registration(_, let record): record.iccid
         case .unknown: nil
         }
+    }
+}
+
+extension PublicationDesk? {
+    /// Fails closed where nobody is there to publish.
+    fileprivate func publish(
+        _ credentials: [OneTimeCredential], keys: GatewayConfiguration.KeysPerEndpoint
+    ) async -> FailureCause? {
+        guard let self else { return .publicationRefused }
+        return await self.publish(credentials, keys: keys)
     }
 }

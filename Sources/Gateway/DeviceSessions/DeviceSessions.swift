@@ -17,6 +17,8 @@ package actor DeviceSessions: LoopActor {
         package var configuration: GatewayConfiguration
         package var records: any RecordStore
         package var credentials: any CredentialStore
+        /// Nil when no server is told keys.
+        package var publications: PublicationDesk?
         package var audit: any AuditSink
         package var logger: Logger
         /// Monotonic time.
@@ -33,12 +35,14 @@ package actor DeviceSessions: LoopActor {
 
         package init(
             configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
-            audit: any AuditSink, logger: Logger, now: @escaping @Sendable () -> Instant,
+            publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger,
+            now: @escaping @Sendable () -> Instant,
             wallClock: @escaping @Sendable () -> Int64, seed: UInt64
         ) {
             self.configuration = configuration
             self.records = records
             self.credentials = credentials
+            self.publications = publications
             self.audit = audit
             self.logger = logger
             self.now = now
@@ -47,12 +51,10 @@ package actor DeviceSessions: LoopActor {
         }
     }
 
-    /// Silence after which a session without a registration is forgotten.
+    /// Silence after which a session without a registration is forgotten. With one it stays until the registration ends.
     static let bootstrapIdleLimit = Duration.seconds(600)
     /// The same for a plain peer that has never answered: its address may be forged, and it counts against its source.
     static let unprovenIdleLimit = Duration.seconds(60)
-    /// Silence after which a session with a registration is forgotten.
-    static let registrationIdleLimit = Duration.seconds(86_400)
     /// Entries of each generation of the look-up memories.
     static let cacheCapacity = 16_384
 
@@ -70,7 +72,9 @@ package actor DeviceSessions: LoopActor {
     var listeners: [Listener] = []
 
     var peers: [PeerKey: DevicePeer] = [:]
-    var byLease: [LeaseID: DeviceSession] = [:]
+    var byLease: [LeaseID: LeaseUser] = [:]
+    /// The registrations of each SIM, one for each account, whether its device has a session or not.
+    var registrations: [String: [Registration]] = [:]
     /// The live sessions whose records carry a connection ID.
     var byConnectionID: [ConnectionID: DeviceSession] = [:]
     var byICCID: [String: [DeviceSession]] = [:]
@@ -104,6 +108,7 @@ package actor DeviceSessions: LoopActor {
 
     // Timers.
     var deadlines = DeadlineQueue<DevicePeer>()
+    var lifetimes = DeadlineQueue<Registration>()
     var timer: Scheduled<Void>?
     var timerDue: Instant?
 
@@ -114,10 +119,13 @@ package actor DeviceSessions: LoopActor {
         let bytes: [UInt8]
     }
 
-    /// Credentials of one bootstrap that go to disk with those of others.
+    /// Credentials and grants of one bootstrap that go to disk with those of others.
     struct StoreOrder {
         let session: DeviceSession
+        /// Of the session's bootstraps; see ``BootstrapSession/number``.
+        let bootstrap: Int?
         let credentials: [OneTimeCredential]
+        let grants: [PlainGrant]
     }
 
     package init(loop: any EventLoop, pool: UpstreamPool, environment: Environment) throws(DTLSError) {
@@ -194,13 +202,14 @@ package actor DeviceSessions: LoopActor {
     func schedule(_ peer: DevicePeer) {
         if let due = peer.handshake?.dtls.deadline { self.deadlines.wake(peer, by: due) }
         guard let session = peer.session else { return }
-        var due = session.lastHeard.advanced(by: Self.idleLimit(of: session))
-        if let deadline = session.deadline, deadline < due { due = deadline }
-        self.deadlines.wake(peer, by: due)
+        if let deadline = session.deadline { self.deadlines.wake(peer, by: deadline) }
+        if let limit = Self.idleLimit(of: session) {
+            self.deadlines.wake(peer, by: session.lastHeard.advanced(by: limit))
+        }
     }
 
-    private static func idleLimit(of session: DeviceSession) -> Duration {
-        if session.registration != nil { return Self.registrationIdleLimit }
+    private static func idleLimit(of session: DeviceSession) -> Duration? {
+        if let registration = session.registration, registration.relay.isRegistered { return nil }
         let isUnproven = session.arrival == .plain && !session.hasAnswered
         return isUnproven ? Self.unprovenIdleLimit : Self.bootstrapIdleLimit
     }
@@ -213,7 +222,9 @@ package actor DeviceSessions: LoopActor {
     }
 
     private func armTimer() {
-        guard let due = self.deadlines.earliest else { return }
+        var earliest = self.deadlines.earliest
+        if let end = self.lifetimes.earliest { earliest = min(end, earliest ?? end) }
+        guard let due = earliest else { return }
         if let armed = self.timerDue, armed <= due { return }
         self.timer?.cancel()
         self.timerDue = due
@@ -234,12 +245,13 @@ package actor DeviceSessions: LoopActor {
             if let session = peer.session { self.sessionDue(session, now: now) }
             self.schedule(peer)
         }
+        while let registration = self.lifetimes.next(now: now) { self.lifetimeDue(registration, now: now) }
         self.endTurn()
     }
 
     private func sessionDue(_ session: DeviceSession, now: Instant) {
-        if session.lastHeard.advanced(by: Self.idleLimit(of: session)) <= now
-            && !(session.bootstrap?.isRunning ?? false)
+        if let limit = Self.idleLimit(of: session), session.lastHeard.advanced(by: limit) <= now,
+            !(session.bootstrap?.isRunning ?? false)
         {
             self.end(session, cause: nil, now: now)
             return

@@ -8,14 +8,16 @@ package enum DeviceAnswer {
 
     package static func response(to cause: FailureCause, upstreamCode: CoAPCode? = nil) -> CoAPResponse {
         switch cause {
-        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .suspended, .retired, .malformed:
+        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .suspended, .retired, .removed,
+            .revoked, .malformed:
             CoAPResponse(.badRequest)
         case .upstreamRefused: CoAPResponse(upstreamCode ?? .badGateway)
         case .upstreamSilent: CoAPResponse(.gatewayTimeout)
-        case .upstreamUnreachable, .limit, .storeUnavailable, .shutdown:
+        case .upstreamUnreachable, .upstreamHandshake, .limit, .storeUnavailable, .shutdown:
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
-        case .noRouteForServer, .publicationRefused, .deviceUnreachable, .deviceRefused, .finishRefused, .superseded,
+        case .noRouteForServer, .publicationRefused, .deviceUnreachable, .lifetimeOver, .deviceRefused, .finishRefused,
+            .superseded,
             .upstreamMalformed, .internal:
             CoAPResponse(.internalServerError)
         }

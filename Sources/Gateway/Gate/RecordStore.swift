@@ -39,14 +39,23 @@ package protocol RecordStore: Sendable {
 
 /// The credentials that bootstraps hand out. `Records` implements it over SQLite.
 package protocol CredentialStore: Sendable {
-    /// Makes the credentials of one or more bootstraps durable, all or none; returns when they are on disk. Calls that
-    /// come within a few milliseconds share one commit.
-    func store(_ credentials: [OneTimeCredential]) async throws
+    /// Makes the credentials and grants of one or more bootstraps durable, all or none; returns when they are on disk.
+    /// Calls that come within a few milliseconds share one commit. Returns the unproven ones that gave way, because a SIM
+    /// has only so many of one account.
+    func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws -> [OneTimeCredential]
 
     /// The first handshake with this identity has completed: it is now `active`, and the previous ones of the same SIM
     /// and server are `replaced`. Returns what changed, for the audit journal; nothing when it was active already.
     func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential]
 
-    /// Forgets credentials that a bootstrap minted but did not finish with (T38). Proven ones stay.
-    func discard(_ identities: [PSKIdentity]) async throws
+    /// Forgets credentials and grants that a bootstrap minted but did not finish with (T38). Proven ones stay.
+    func discard(_ identities: [PSKIdentity], grants: [Int64]) async throws
+
+    /// The grants under which plain devices may register, one answer for each question in its order: the newest living
+    /// one, pending or active; nil where there is none.
+    func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?]
+
+    /// The first Register under this grant has come: it is now `active`, and the previous ones of the same SIM and
+    /// server are `replaced`. Returns what changed, for the audit journal; nothing when it was active already.
+    func prove(grant id: Int64) async throws -> [PlainGrant]
 }

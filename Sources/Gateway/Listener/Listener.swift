@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Logging
 package import NIOCore
 internal import NIOPosix
@@ -17,8 +18,6 @@ package actor Listener: LoopActor {
         /// Datagrams per read, and room for each; both powers of two. What fills its room is dropped as oversize.
         package var datagramsPerRead = 32
         package var sliceSize = 2048
-        /// Bytes that may wait for the kernel before datagrams are shed.
-        package var writeLimit = 512 << 10
         /// Pause before binding again; doubled with each failure up to `longestPause`.
         package var shortestPause: Duration = .milliseconds(100)
         package var longestPause: Duration = .seconds(10)
@@ -32,6 +31,8 @@ package actor Listener: LoopActor {
         package var sent: UInt64 = 0
         /// Not sent, because the kernel takes no more at the moment.
         package var shed: UInt64 = 0
+        /// Not sent, because the system refuses: a packet filter, no route, an address that cannot be.
+        package var unsendable: UInt64 = 0
         /// Not sent, because the socket was being bound again.
         package var unbound: UInt64 = 0
         /// Times that the socket closed by itself.
@@ -75,12 +76,14 @@ package actor Listener: LoopActor {
     private var isReading = false
     /// Who gets the datagrams; nobody any more after the stop.
     private var receiver: (any DatagramReceiver)?
-    private var arena: DatagramArena<SocketAddress>
+    private let batch: DatagramBatch
+    /// The socket of the bound channel.
+    private var descriptor: SocketDescriptor?
     private var pause: Duration
     /// The error of the last failed read or send, to be named when the channel closes because of it.
     private var lastError: (any Error)?
-    /// Sends report their errors. Costs an allocation for each flush, so it is off until a socket closed without a reason.
-    private var explainsSends = false
+    /// When a refused send may be logged again.
+    private var nextSendLog = Instant(nanoseconds: .min)
 
     init(
         index: Int,
@@ -101,7 +104,7 @@ package actor Listener: LoopActor {
         self.executor = loop.executor.asUnownedSerialExecutor()
         self.settings = settings
         self.pause = settings.shortestPause
-        self.arena = DatagramArena(capacity: 64 << 10)
+        self.batch = DatagramBatch(capacity: 64 << 10)
         var logger = logger
         logger[metadataKey: "listener"] = "\(configuration.security.scheme)://\(address)"
         self.logger = logger
@@ -117,16 +120,20 @@ package actor Listener: LoopActor {
     /// From now on datagrams go up to the receiver.
     func startReading() {
         self.isReading = true
-        if case .bound(let channel, _) = self.state { try? channel.syncOptions?.setOption(.autoRead, value: true) }
+        try? self.channel?.syncOptions?.setOption(.autoRead, value: true)
     }
 
     /// Closes the socket for good.
     package func close() {
-        let state = self.state
+        let channel = self.channel
         self.state = .stopped
+        self.descriptor = nil
         self.receiver = nil
-        if case .bound(let channel, _) = state { channel.close(promise: nil) }
+        channel?.close(promise: nil)
     }
+
+    /// The channel of the socket that is bound now.
+    var channel: (any Channel)? { if case .bound(let channel, _) = self.state { channel } else { nil } }
 
     private func bind() -> EventLoopFuture<Void> {
         self.state = .binding
@@ -140,10 +147,6 @@ package actor Listener: LoopActor {
             .channelOption(
                 .recvAllocator,
                 value: FixedSizeRecvByteBufferAllocator(capacity: settings.datagramsPerRead * settings.sliceSize)
-            )
-            .channelOption(
-                .writeBufferWaterMark,
-                value: .init(low: settings.writeLimit / 2, high: settings.writeLimit)
             )
             .channelInitializer { [self] channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -170,6 +173,7 @@ package actor Listener: LoopActor {
         guard channel.isActive else { throw ChannelError.alreadyClosed }
         if let bound = channel.localAddress.flatMap({ PeerAddress($0) }) { self.currentAddress.withLock { $0 = bound } }
         self.state = .bound(channel, since: .now)
+        self.descriptor = SocketDescriptor(of: channel)
         self.logger.info("listening", metadata: ["address": "\(self.address)"])
         self.warnOfSmallBuffer(channel)
     }
@@ -183,6 +187,7 @@ package actor Listener: LoopActor {
     func channelClosed(_ channel: any Channel) {
         guard case .bound(let current, let since) = self.state, current === channel else { return }
         self.state = .unbound
+        self.descriptor = nil
         self.counters.closed += 1
         // A socket that had lived for a while is bound again at once: each moment without it loses datagrams.
         let lived = since.duration(to: .now)
@@ -191,15 +196,11 @@ package actor Listener: LoopActor {
         self.logger.warning(
             "socket closed by the system; binding again",
             metadata: [
-                "cause": "\(self.lastError.map { "\($0)" } ?? "a send failed; the next failure will be named")",
-                "remedy": """
-                EPERM points to a packet filter on outgoing traffic, ENETUNREACH to a missing route, \
-                ENETDOWN to an interface that is down
-                """,
+                "cause": "\(self.lastError.map { "\($0)" } ?? "not known")",
+                "remedy": "ENETDOWN points to an interface that is down",
                 "pause": "\(pause)",
             ]
         )
-        self.explainsSends = self.lastError == nil
         self.lastError = nil
         self.rebind(after: pause)
     }
@@ -261,44 +262,42 @@ package actor Listener: LoopActor {
     package nonisolated func flush() { self.enter(()) { listener, _ in listener.flushQueued() } }
 
     private func enqueue(_ bytes: UnsafeRawBufferPointer, to remote: SocketAddress) {
-        guard case .bound(let channel, _) = self.state else {
+        guard self.descriptor != nil else {
             self.counters.unbound &+= 1
             return
         }
-        if self.arena.isFull { self.flushQueued() }
-        guard channel.isWritable else {
-            self.counters.shed &+= 1
-            return
-        }
-        self.arena.append(bytes, to: remote)
+        if self.batch.append(bytes, to: remote) { return }
+        self.flushQueued()
+        if !self.batch.append(bytes, to: remote) { self.counters.shed &+= 1 }
     }
 
     private func flushQueued() {
-        guard !self.arena.isEmpty else { return }
-        guard case .bound(let channel, _) = self.state else {
-            self.counters.unbound &+= UInt64(self.arena.count)
-            self.arena.drain { _, _, _ in }
-            self.arena.recycle()
+        guard !self.batch.isEmpty else { return }
+        // A channel that has just closed says so before anything else happens on this loop; its descriptor may already be
+        // another file's, so the check is made all the same.
+        guard let channel = self.channel, channel.isActive, let descriptor = self.descriptor else {
+            self.counters.unbound &+= UInt64(self.batch.count)
+            self.batch.clear()
             return
         }
-        self.counters.sent &+= UInt64(self.arena.count)
-        let explanation = self.explainsSends ? self.explanation() : nil
-        self.arena.drain { buffer, remote, isLast in
-            channel.write(
-                AddressedEnvelope(remoteAddress: remote, data: buffer),
-                promise: isLast ? explanation : nil
-            )
-        }
-        channel.flush()
-        self.arena.recycle()
+        let outcome = self.batch.flush(to: descriptor)
+        self.counters.sent &+= UInt64(outcome.sent)
+        self.counters.shed &+= UInt64(outcome.shed)
+        if outcome.failed > 0 { self.couldNotSend(outcome) }
     }
 
-    private func explanation() -> EventLoopPromise<Void> {
-        let promise = self.loop.makePromise(of: Void.self)
-        promise.futureResult.whenFailure { [weak self] error in
-            self?.assumeIsolated { $0.failed(error) }
-        }
-        return promise
+    private func couldNotSend(_ outcome: DatagramBatch.Outcome) {
+        self.counters.unsendable &+= UInt64(outcome.failed)
+        let now = Instant.now
+        guard now >= self.nextSendLog else { return }
+        self.nextSendLog = now + .seconds(60)
+        self.logger.warning(
+            "datagrams to devices cannot be sent",
+            metadata: [
+                "cause": "\(String(cString: strerror(outcome.errno)))",
+                "remedy": "look at packet filters on outgoing traffic, routes, and the state of the interface",
+            ]
+        )
     }
 
     // MARK: - Kernel buffers

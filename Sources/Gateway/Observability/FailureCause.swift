@@ -6,10 +6,16 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case wrongKey = "wrong key"
     case suspended
     case retired
+    /// The SIM's record was removed.
+    case removed
+    /// The operator has revoked a credential.
+    case revoked
     case noRouteForServer = "no route for server"
     case upstreamUnreachable = "upstream unreachable"
     case upstreamSilent = "upstream silent"
     case upstreamRefused = "upstream refused"
+    /// The server answers, but no DTLS session comes about: it has another key, another identity or other suites.
+    case upstreamHandshake = "upstream handshake failed"
     case deviceUnreachable = "device unreachable"
     case deviceRefused = "device refused"
     case finishRefused = "finish refused"
@@ -19,6 +25,7 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case upstreamMalformed = "malformed upstream message"
     case unsupported
     case storeUnavailable = "store unavailable"
+    case lifetimeOver = "lifetime over"
     case limit
     case shutdown = "gateway stopping"
     case `internal`
@@ -31,12 +38,12 @@ package enum FailureCause: String, Sendable, CaseIterable {
     package var source: Source {
         switch self {
         case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .deviceUnreachable, .deviceRefused,
-            .finishRefused, .superseded, .malformed:
+            .finishRefused, .superseded, .malformed, .lifetimeOver:
             .device
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
             .unsupported:
             .upstream
-        case .suspended, .retired, .noRouteForServer, .shutdown: .operator
+        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .shutdown: .operator
         case .storeUnavailable, .limit, .internal: .gateway
         }
     }

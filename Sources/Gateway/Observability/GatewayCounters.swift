@@ -5,6 +5,9 @@ package struct GatewayCounters: Sendable {
     package var bootstrapsRequested = 0
     package var bootstrapsFinished = 0
     package var bootstrapsFailed: [FailureCause: Int] = [:]
+    package var registrationsOpened = 0
+    package var registrationsClosed = 0
+    package var registrationsRefused: [FailureCause: Int] = [:]
     package var handshakesCompleted = 0
     package var handshakesFailed: [FailureCause: Int] = [:]
     package var helloVerifications = 0
@@ -30,6 +33,9 @@ package struct GatewayCounters: Sendable {
         add("bootstraps_requested", self.bootstrapsRequested)
         add("bootstraps_finished", self.bootstrapsFinished)
         for (cause, count) in self.bootstrapsFailed { add("bootstraps_failed_\(cause.label)", count) }
+        add("registrations_opened", self.registrationsOpened)
+        add("registrations_closed", self.registrationsClosed)
+        for (cause, count) in self.registrationsRefused { add("registrations_refused_\(cause.label)", count) }
         add("handshakes_completed", self.handshakesCompleted)
         for (cause, count) in self.handshakesFailed { add("handshakes_failed_\(cause.label)", count) }
         add("hello_verifications", self.helloVerifications)

@@ -10,6 +10,7 @@ extension AccountRewriter {
     ) throws(RewriteRefusal) -> (SecurityAccount, AccountChange) {
         var rewritten = account
         var server: String?
+        var written: UpstreamAccount?
         if account.isBootstrapServer {
             try self.leadBack(&rewritten)
             self.bootstrapInstanceID = account.instanceID
@@ -21,7 +22,7 @@ extension AccountRewriter {
             guard self.written[account.instanceID] != nil || self.written.count < Self.maximumAccounts else {
                 throw .limit("upstream writes more than \(Self.maximumAccounts) server accounts in one bootstrap")
             }
-            server = try self.route(&rewritten, shortServerID: shortServerID, mint: mint)
+            (server, written) = try self.route(&rewritten, shortServerID: shortServerID, mint: mint)
             if self.bootstrapInstanceID == account.instanceID { self.bootstrapInstanceID = nil }
             self.written[account.instanceID] = WrittenAccount(shortServerID: shortServerID, isKept: server == nil)
         }
@@ -32,7 +33,8 @@ extension AccountRewriter {
             shortServerID: account.shortServerID,
             server: server,
             before: AccountSummary(account),
-            after: AccountSummary(rewritten)
+            after: AccountSummary(rewritten),
+            written: written
         )
         return (rewritten, change)
     }
@@ -59,23 +61,27 @@ extension AccountRewriter {
         account.remove(12...12)
     }
 
-    /// Sends a server account where its rule says; returns the rule's name, or nil when the account was kept.
+    /// Sends a server account where its rule says; returns the rule's name, or nil when the account was kept, and what the
+    /// registration leg shows to the server.
     private mutating func route(
         _ account: inout SecurityAccount,
         shortServerID: UInt16,
         mint: Mint
-    ) throws(RewriteRefusal) -> String? {
+    ) throws(RewriteRefusal) -> (String?, UpstreamAccount?) {
         let uri = try Self.parseURI(of: account)
         guard let rule = self.servers.first(where: { $0.matches(uri, shortServerID: shortServerID) }) else {
             try self.keep(account, shortServerID: shortServerID)
-            return nil
+            return (nil, nil)
         }
+        let written = try Self.written(account, for: rule)
         switch (account.securityMode, self.arrival) {
         case (.rawPublicKey, _), (.certificate, _), (.certificateWithEST, _):
             try self.redirect(&account, rule)
         case (.preSharedKey, .dtls), (.noSec, .dtls):
             guard let uri = rule.device.secure else { throw .noForm(rule, "secure", "over DTLS") }
-            let credential = try self.credential(for: rule, shortServerID: shortServerID, mint: mint)
+            let credential = try self.credential(
+                for: rule, shortServerID: shortServerID, beside: written, mint: mint
+            )
             try account.setPreSharedKey(uri, identity: credential.identity, key: credential.key)
         case (.preSharedKey, .plain), (.noSec, .plain):
             guard let uri = rule.device.plain else { throw .noForm(rule, "plain", "plain") }
@@ -84,7 +90,24 @@ extension AccountRewriter {
             }
             try account.setNoSec(uri)
         }
-        return rule.name
+        return (rule.name, written)
+    }
+
+    /// What upstream wrote for this device's registration, for a rule that registers it with that.
+    private static func written(
+        _ account: SecurityAccount, for rule: GatewayConfiguration.ServerRule
+    ) throws(RewriteRefusal) -> UpstreamAccount? {
+        guard rule.relay?.credentials == .written else { return nil }
+        guard account.securityMode == .preSharedKey, let key = account.secretKey, (1...64).contains(key.count),
+            let identity = account.publicKeyOrIdentity.flatMap({ PSKIdentity($0) })
+        else {
+            throw .noRoute(
+                "'\(rule.name)' registers devices with the credentials that upstream writes, and /0/\(account.instanceID) "
+                    + "has mode \(account.securityMode.name) or no usable identity and key; let the bootstrap server write "
+                    + "mode PSK, or give the relay an identity and a key of its own"
+            )
+        }
+        return UpstreamAccount(uri: account.uri, credentials: PreSharedKey(identity: identity, key: key))
     }
 
     /// Modes 1, 2 and 4 are never downgraded: the account keeps its mode and keys, and only its address changes. Secondary
@@ -133,15 +156,17 @@ extension AccountRewriter {
     private mutating func credential(
         for rule: GatewayConfiguration.ServerRule,
         shortServerID: UInt16,
+        beside written: UpstreamAccount?,
         mint: Mint
     ) throws(RewriteRefusal) -> MintedCredential {
         let key = MintKey(server: rule.name, shortServerID: shortServerID)
-        if let known = self.minted[key] { return known }
-        guard self.minted.count < Self.maximumAccounts else {
+        if let known = self.minted[key], known.written == written { return known }
+        guard self.mintings < Self.maximumAccounts else {
             throw .limit("upstream's accounts need more than \(Self.maximumAccounts) credentials in one bootstrap")
         }
+        self.mintings += 1
         let (identity, secret) = mint(rule.name, shortServerID)
-        let credential = MintedCredential(identity: identity, key: secret)
+        let credential = MintedCredential(identity: identity, key: secret, written: written)
         self.minted[key] = credential
         return credential
     }

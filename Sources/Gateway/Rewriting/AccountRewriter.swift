@@ -24,6 +24,8 @@ package struct AccountRewriter: Sendable {
     /// from what the device answered to Discover, which the caller sets here.
     package var bootstrapInstanceID: UInt16?
     var minted: [MintKey: MintedCredential] = [:]
+    /// How often `mint` was called.
+    var mintings = 0
     /// Server accounts of this bootstrap by instance.
     var written: [UInt16: WrittenAccount] = [:]
     /// Account writes that were refused and not repeated with success.
@@ -37,6 +39,8 @@ package struct AccountRewriter: Sendable {
     struct MintedCredential {
         var identity: PSKIdentity
         var key: Secret
+        /// What it was minted beside, see ``AccountChange/written``.
+        var written: UpstreamAccount?
     }
 
     struct WrittenAccount {
@@ -76,7 +80,8 @@ package struct AccountRewriter: Sendable {
     /// Decides about one write of upstream.
     ///
     /// Accounts, objects 0 and 1, are decoded, rewritten and encoded again at the same level in the same format. Other
-    /// objects pass as they are. `mint` is called at most once for a server and short server ID.
+    /// objects pass as they are. `mint` is called at most once for a server and short server ID, unless upstream changes its
+    /// mind about the credentials that the registration leg has to show (``AccountChange/written``).
     package mutating func rewrite(
         path segments: [String],
         contentFormat: UInt16?,

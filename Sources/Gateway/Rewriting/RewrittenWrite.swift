@@ -28,6 +28,9 @@ package struct AccountChange: Sendable, Equatable {
     package var server: String?
     package var before: AccountSummary
     package var after: AccountSummary
+    /// What the registration leg shows to the server, where its rule says `relay.credentials: written`: set for devices
+    /// over DTLS and for plain ones alike. Never part of what goes to the device.
+    package var written: UpstreamAccount?
 }
 
 /// One account in the words of the audit journal.

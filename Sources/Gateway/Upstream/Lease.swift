@@ -43,7 +43,8 @@ package enum LeaseEnd: Hashable, Sendable {
 package enum LeaseResult: Sendable {
     /// The socket is the caller's from now on. `local` is the address that the server sees, as `ADDRESS:PORT`.
     case granted(LeaseID, upstream: GatewayConfiguration.Upstream, local: String)
-    /// No socket is free: ``LeaseHolder/leaseGranted(_:upstream:now:)`` or `leaseRefused` follows within `pool.wait`.
+    /// No socket is free, or a handshake has to come first: ``LeaseHolder/leaseGranted(_:upstream:now:)`` or `leaseRefused`
+    /// follows, within `pool.wait` for the socket and 30 s for each handshake.
     case waiting(LeaseID)
     /// Nothing follows. `retryAfter` suits a Max-Age.
     case refused(FailureCause, retryAfter: Duration)

@@ -9,7 +9,8 @@ package protocol LeaseHolder: AnyObject, Sendable {
     /// A lease that had to wait has its socket now.
     func leaseGranted(_ id: LeaseID, upstream: GatewayConfiguration.Upstream, now: Instant)
 
-    /// A lease that had to wait gets none: the wait was over, or no upstream is reachable any more.
+    /// A lease that had to wait gets none: the wait was over, no upstream is reachable any more, or the last handshake
+    /// failed.
     func leaseRefused(_ id: LeaseID, cause: FailureCause, now: Instant)
 
     /// Something happened on the leased socket: request, acknowledged, response, notification, failed, settled.

@@ -24,7 +24,7 @@ extension PoolStateMachine {
         self.setState(socket, .quarantined(until: now + self.settings.quarantine, parkedBy: owner))
     }
 
-    private mutating func becomeIdle(_ socket: SocketID, now: Instant) {
+    mutating func becomeIdle(_ socket: SocketID, now: Instant) {
         let upstream = self.sockets[socket.slot].upstream
         guard self.sockets[socket.slot].remote == self.upstreams[upstream].address else {
             // The server has moved meanwhile.
@@ -33,7 +33,7 @@ extension PoolStateMachine {
         }
         self.setHoldsRegistration(socket, false)
         self.setState(socket, .idle(since: now))
-        self.serveWaiters(upstream)
+        self.serveWaiters(upstream, now: now)
         if self.waitingCount > 0 { self.supplyAll(now: now) }
     }
 
@@ -97,6 +97,7 @@ extension PoolStateMachine {
         guard self.isCurrent(socket) else { return }
         self.sockets[socket.slot].heard = true
         self.sockets[socket.slot].isAwaitingWord = false
+        self.sockets[socket.slot].session.heard(now)
         if case .quarantined(let until, let owner) = self.sockets[socket.slot].state {
             // Not through `setState`: the timer comes up at the old time and finds the new one. A quarantine is never
             // made shorter.
@@ -117,7 +118,7 @@ extension PoolStateMachine {
             let upstream = self.sockets[socket.slot].upstream
             self.quarantine(socket, parkedBy: nil, now: now)
             self.supply(upstream, now: now)
-        case .free, .opening, .leased, .quarantined:
+        case .free, .opening, .securing, .leased, .quarantined:
             break
         }
     }
@@ -149,6 +150,7 @@ extension PoolStateMachine {
     /// may come back before the retransmissions end.
     mutating func refused(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket) else { return }
+        if self.loseSession(socket, now: now) { return }
         self.markUnreachable(self.sockets[socket.slot].upstream, now: now)
         guard case .leased(let id) = self.sockets[socket.slot].state, !self.sockets[socket.slot].heard,
             let lease = self.leases[id], !lease.owner.isRegistration
@@ -167,6 +169,7 @@ extension PoolStateMachine {
     /// A request on this socket timed out. Counts against the upstream if nothing came since the last one went out.
     mutating func timedOut(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket), self.sockets[socket.slot].isAwaitingWord else { return }
+        self.forgetSilentSession(socket)
         let upstream = self.sockets[socket.slot].upstream
         if self.upstreams[upstream].health.silent(now: now, jitter: self.random.unit()) {
             self.redirectWaiters(upstream, now: now)
@@ -182,6 +185,13 @@ extension PoolStateMachine {
             return
         case .opening:
             self.openFailed(socket, isUnreachable ? .unreachable : .resources, now: now)
+            return
+        case .securing(let id):
+            self.keepPort(of: socket, until: now + self.settings.exchangeLifetime)
+            self.remove(socket)
+            self.markUnreachable(upstream, now: now)
+            self.placeAnew(id, without: upstream, cause: .upstreamUnreachable, now: now)
+            self.supplyAll(now: now)
             return
         case .leased(let id):
             self.leases[id] = nil
@@ -243,7 +253,9 @@ extension PoolStateMachine {
         // Last, so that a socket that comes free at this moment still helps.
         while let first = self.waitQueue.first, first.until <= now {
             _ = self.waitQueue.popFirst()
-            guard let lease = self.leases[first.lease], case .waiting(let upstream) = lease.place else { continue }
+            guard let lease = self.leases[first.lease], case .waiting(let upstream) = lease.place,
+                lease.waitsUntil <= now
+            else { continue }
             self.leases[first.lease] = nil
             self.stopWaiting(owner: lease.owner, for: upstream)
             self.actions.append(.refuse(first.lease, .limit))
@@ -267,7 +279,7 @@ extension PoolStateMachine {
                 } else {
                     self.becomeIdle(socket, now: now)
                 }
-            case .free, .opening, .idle, .leased:
+            case .free, .opening, .idle, .securing, .leased:
                 break
             }
         }
@@ -288,6 +300,10 @@ extension PoolStateMachine {
             let socket = self.popIdle(upstream)
         else { return }
         self.setState(socket, .probing(until: now + self.settings.exchangeLifetime))
-        self.actions.append(.probe(socket, upstream))
+        if self.upstreams[upstream].security == .none {
+            self.actions.append(.probe(socket, upstream))
+        } else {
+            self.beginHandshake(socket)
+        }
     }
 }

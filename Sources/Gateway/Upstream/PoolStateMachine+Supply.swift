@@ -5,8 +5,8 @@ extension PoolStateMachine {
     // MARK: - Upstreams
 
     /// Makes an upstream known; its address comes with ``resolved(_:to:now:)``.
-    mutating func add() -> UpstreamID {
-        self.upstreams.append(Upstream())
+    mutating func add(_ security: Security = .none) -> UpstreamID {
+        self.upstreams.append(Upstream(security: security))
         return self.upstreams.count - 1
     }
 
@@ -39,7 +39,7 @@ extension PoolStateMachine {
                 continue
             }
             self.startWaiting(id, owner: lease.owner, for: next)
-            self.serveWaiters(next)
+            self.serveWaiters(next, now: now)
             self.supply(next, now: now)
         }
     }
@@ -61,14 +61,15 @@ extension PoolStateMachine {
     }
 
     /// Gives idle sockets to those who wait, the longest wait first.
-    mutating func serveWaiters(_ upstream: UpstreamID) {
+    mutating func serveWaiters(_ upstream: UpstreamID, now: Instant) {
         while self.upstreams[upstream].waitingCount > 0, self.upstreams[upstream].idleCount > 0 {
             guard let id = self.upstreams[upstream].waiters.popFirst() else { return }
             guard let lease = self.leases[id], lease.place == .waiting(upstream) else { continue }
             guard let socket = self.popIdle(upstream) else { return }
             self.stopWaiting(owner: lease.owner, for: upstream)
-            self.give(socket, to: id, owner: lease.owner)
-            self.actions.append(.grant(id, socket, upstream))
+            if self.give(socket, to: id, owner: lease.owner, now: now) {
+                self.actions.append(.grant(id, socket, upstream))
+            }
         }
     }
 

@@ -47,10 +47,11 @@ extension PoolStateMachine {
             self.upstreams[upstream].idleCount -= 1
         case .quarantined(_, parkedBy: let owner?):
             if self.parked[owner] == socket { self.parked[owner] = nil }
-        case .free, .probing, .leased, .settling, .resting, .quarantined:
+        case .free, .probing, .securing, .leased, .settling, .resting, .quarantined:
             break
         }
         self.sockets[socket.slot].state = state
+        if self.sockets[socket.slot].session.stage != .none { self.endSessionIfOver(socket) }
         switch state {
         case .idle(let since):
             self.upstreams[upstream].idleCount += 1
@@ -60,7 +61,7 @@ extension PoolStateMachine {
             self.setTimer(socket, until)
         case .probing(let until), .settling(let until), .resting(let until):
             self.setTimer(socket, until)
-        case .free, .opening, .leased:
+        case .free, .opening, .securing, .leased:
             break
         }
     }

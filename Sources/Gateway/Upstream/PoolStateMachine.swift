@@ -30,6 +30,8 @@ struct PoolStateMachine: Sendable {
         var localAddresses: [IPAddress] = []
         /// Sockets per local address.
         var portsPerAddress = 28_000
+        /// How long a CON message may go without a word over DTLS before the session counts as lost.
+        var sessionPatience: Duration = .seconds(4)
     }
 
     /// Names a socket: its place in the table, and which of the sockets that had that place it is.
@@ -57,6 +59,11 @@ struct PoolStateMachine: Sendable {
         case broken(LeaseID, SocketID, FailureCause)
         /// Send a CoAP ping on this idle socket; ``probeEnded(_:now:)`` reports back.
         case probe(SocketID, UpstreamID)
+        /// Begin a DTLS handshake on this socket, in place of any session that it has; ``secured(_:now:)`` or
+        /// ``handshakeFailed(_:_:now:)`` reports back.
+        case secure(SocketID)
+        /// Close the DTLS session of this socket, if it has one; nothing is reported back.
+        case endSession(SocketID)
     }
 
     /// Why a socket could not be made.
@@ -79,6 +86,8 @@ struct PoolStateMachine: Sendable {
         case idle(since: Instant)
         /// A ping is under way. Becomes `idle`.
         case probing(until: Instant)
+        /// Somebody's as soon as its handshake is done. Becomes `leased`, or `free`.
+        case securing(LeaseID)
         /// Somebody's. Becomes `idle`, `settling`, `resting` or `quarantined` by the way the lease ends.
         case leased(LeaseID)
         /// Its lease ended cleanly but the upstream has not acknowledged the last answer yet. Becomes `idle` or
@@ -107,9 +116,12 @@ struct PoolStateMachine: Sendable {
         var isAwaitingWord = false
         /// When the entry of this socket in `timers` comes up, if it has one.
         var timer: Instant?
+        /// Of an upstream over DTLS only.
+        var session = Session()
     }
 
     struct Upstream: Sendable {
+        var security = Security.none
         var address: PeerAddress?
         var health = UpstreamHealth()
         /// May hold stale entries: one counts if the socket is idle since the time noted.
@@ -124,12 +136,16 @@ struct PoolStateMachine: Sendable {
     struct Lease: Sendable {
         enum Place: Sendable, Equatable {
             case socket(SocketID)
+            /// The socket is there, its handshake is under way.
+            case securing(SocketID)
             case waiting(UpstreamID)
         }
 
         let owner: LeaseOwner
-        let candidates: [UpstreamID]
+        var candidates: [UpstreamID]
         var place: Place
+        /// When its wait for a socket is over.
+        var waitsUntil: Instant
     }
 
     /// A local port as one upstream sees it.
@@ -186,8 +202,8 @@ struct PoolStateMachine: Sendable {
     ) -> Acquisition {
         guard !self.isStopped else { return .refused(.shutdown, retryAfter: .seconds(30)) }
         if let socket = self.takeParked(by: owner, candidates: candidates, now: now) {
-            let lease = self.newLease(owner, candidates: candidates, place: .socket(socket))
-            self.give(socket, to: lease, owner: owner)
+            let lease = self.newLease(owner, candidates: candidates, place: .socket(socket), now: now)
+            guard self.give(socket, to: lease, owner: owner, now: now) else { return .waiting(lease) }
             return .granted(lease, socket, self.sockets[socket.slot].upstream)
         }
         if owner.isRegistration
@@ -199,15 +215,15 @@ struct PoolStateMachine: Sendable {
             return .refused(.upstreamUnreachable, retryAfter: self.unreachableRetryAfter(candidates, now: now))
         }
         if self.upstreams[upstream].waitingCount == 0, let socket = self.popIdle(upstream) {
-            let lease = self.newLease(owner, candidates: candidates, place: .socket(socket))
-            self.give(socket, to: lease, owner: owner)
+            let lease = self.newLease(owner, candidates: candidates, place: .socket(socket), now: now)
+            let isReady = self.give(socket, to: lease, owner: owner, now: now)
             self.supply(upstream, now: now)
-            return .granted(lease, socket, upstream)
+            return isReady ? .granted(lease, socket, upstream) : .waiting(lease)
         }
         guard self.waitingCount < self.settings.maximumWaiting else {
             return .refused(.limit, retryAfter: self.limitRetryAfter)
         }
-        let lease = self.newLease(owner, candidates: candidates, place: .waiting(upstream))
+        let lease = self.newLease(owner, candidates: candidates, place: .waiting(upstream), now: now)
         self.waitQueue.append((lease, now + self.settings.wait))
         self.startWaiting(lease, owner: owner, for: upstream)
         self.supply(upstream, now: now)
@@ -238,6 +254,9 @@ struct PoolStateMachine: Sendable {
         case .waiting(let upstream):
             self.stopWaiting(owner: lease.owner, for: upstream)
             return nil
+        case .securing(let socket):
+            self.close(socket, keepingPortUntil: now + self.settings.exchangeLifetime, now: now)
+            return nil
         case .socket(let socket):
             switch end {
             case .clean where !isSettled:
@@ -265,6 +284,15 @@ struct PoolStateMachine: Sendable {
         return lease
     }
 
+    /// The lease that a socket belongs to, or will when its handshake is done.
+    func holder(of socket: SocketID) -> LeaseID? {
+        guard self.isCurrent(socket) else { return nil }
+        return switch self.sockets[socket.slot].state {
+        case .leased(let lease), .securing(let lease): lease
+        default: nil
+        }
+    }
+
     /// Ends everything: waiting leases are refused, live ones broken, all sockets closed.
     mutating func stop() {
         self.isStopped = true
@@ -272,6 +300,8 @@ struct PoolStateMachine: Sendable {
             switch lease.place {
             case .waiting(let upstream):
                 self.stopWaiting(owner: lease.owner, for: upstream)
+                self.actions.append(.refuse(id, .shutdown))
+            case .securing:
                 self.actions.append(.refuse(id, .shutdown))
             case .socket(let socket):
                 self.actions.append(.broken(id, socket, .shutdown))
@@ -287,10 +317,14 @@ struct PoolStateMachine: Sendable {
 
     // MARK: - Inside
 
-    private mutating func newLease(_ owner: LeaseOwner, candidates: [UpstreamID], place: Lease.Place) -> LeaseID {
+    private mutating func newLease(
+        _ owner: LeaseOwner, candidates: [UpstreamID], place: Lease.Place, now: Instant
+    ) -> LeaseID {
         self.lastLease += 1
         let id = LeaseID(rawValue: self.lastLease)
-        self.leases[id] = Lease(owner: owner, candidates: candidates, place: place)
+        self.leases[id] = Lease(
+            owner: owner, candidates: candidates, place: place, waitsUntil: now + self.settings.wait
+        )
         return id
     }
 
@@ -326,13 +360,21 @@ struct PoolStateMachine: Sendable {
     /// Leases are short and quarantine is long: half a minute spreads the returns without keeping anybody out for long.
     private var limitRetryAfter: Duration { .seconds(30) }
 
-    /// Makes `socket` the lease's own; the lease's place says so already or is set here.
-    mutating func give(_ socket: SocketID, to lease: LeaseID, owner: LeaseOwner) {
-        self.setState(socket, .leased(lease))
-        self.leases[lease]?.place = .socket(socket)
+    /// Makes `socket` the lease's own; the lease's place says so already or is set here. False: a handshake comes first,
+    /// and its end grants the lease.
+    mutating func give(
+        _ socket: SocketID, to lease: LeaseID, owner: LeaseOwner, now: Instant
+    ) -> Bool {
         self.sockets[socket.slot].heard = false
         self.sockets[socket.slot].isAwaitingWord = false
         self.setHoldsRegistration(socket, owner.isRegistration)
+        guard self.isReady(socket, now: now) else {
+            self.secure(socket, for: lease)
+            return false
+        }
+        self.setState(socket, .leased(lease))
+        self.leases[lease]?.place = .socket(socket)
+        return true
     }
 
     mutating func startWaiting(_ lease: LeaseID, owner: LeaseOwner, for upstream: UpstreamID) {

@@ -8,6 +8,8 @@ extension UpstreamPool {
         package var isUp: Bool
         package var opening = 0
         package var idle = 0
+        /// Somebody's, with a handshake under way.
+        package var securing = 0
         package var leased = 0
         /// Waiting for the acknowledgement of a last answer.
         package var settling = 0
@@ -33,6 +35,7 @@ extension UpstreamPool {
             case .free: continue
             case .opening: all[socket.upstream].opening += 1
             case .idle, .probing: all[socket.upstream].idle += 1
+            case .securing: all[socket.upstream].securing += 1
             case .leased: all[socket.upstream].leased += 1
             case .settling: all[socket.upstream].settling += 1
             case .resting: all[socket.upstream].resting += 1

@@ -17,8 +17,12 @@ extension UpstreamPool {
         }
         let now = Instant.now
         self.counters.datagramsIn &+= 1
-        self.machine.received(socket, now: now)
-        buffer.withUnsafeReadableBytes { connection.layer.receive($0, now: now, into: &self.events) }
+        if let link = connection.link {
+            buffer.withUnsafeReadableBytes { self.receivedRecords($0, on: connection, link, now: now) }
+        } else {
+            self.machine.received(socket, now: now)
+            buffer.withUnsafeReadableBytes { connection.layer.receive($0, now: now, into: &self.events) }
+        }
         self.dispatch(connection, now: now)
         self.carryOut()
         self.deliver(now: now)
@@ -28,12 +32,16 @@ extension UpstreamPool {
 
     /// The socket lives, but the network has something to say.
     func socketFailed(_ socket: PoolStateMachine.SocketID, _ error: any Error) {
+        self.socketFailed(socket, errno: (error as? IOError)?.errnoCode ?? 0)
+    }
+
+    private func socketFailed(_ socket: PoolStateMachine.SocketID, errno: CInt) {
         guard let connection = self.connection(socket) else { return }
         self.logger.debug(
             "upstream socket reports an error",
-            metadata: ["local": "\(connection.local)", "error": "\(error)"]
+            metadata: ["local": "\(connection.local)", "error": "\(String(cString: strerror(errno)))"]
         )
-        guard (error as? IOError)?.errnoCode == ECONNREFUSED else { return }
+        guard errno == ECONNREFUSED else { return }
         let now = Instant.now
         self.machine.refused(socket, now: now)
         self.carryOut()
@@ -71,9 +79,11 @@ extension UpstreamPool {
             index += 1
             switch event {
             case .transmit(let bytes):
-                bytes.withUnsafeBytes { self.arena.append($0, to: connection) }
-                self.counters.datagramsOut &+= 1
-                self.scheduleTurn()
+                if let link = connection.link {
+                    self.transmit(bytes, on: connection, link, now: now)
+                } else {
+                    bytes.withUnsafeBytes { self.transmit($0, on: connection) }
+                }
                 continue
             case .dropped(.requestRejected):
                 self.machine.strayRequest(connection.id, now: now)
@@ -93,7 +103,7 @@ extension UpstreamPool {
                     continue
                 }
                 if case .failed(_, .unacknowledged) = event { self.machine.timedOut(connection.id, now: now) }
-            case .request, .acknowledged, .response, .notification:
+            case .request, .repeated, .acknowledged, .response, .notification:
                 break
             }
             if let lease = connection.lease {
@@ -105,7 +115,6 @@ extension UpstreamPool {
         self.finishSettling(connection, now: now)
         self.reschedule(connection)
         self.carryOut()
-        if self.arena.isFull { self.flush() }
     }
 
     private func finishSettling(_ connection: Connection, now: Instant) {
@@ -137,18 +146,25 @@ extension UpstreamPool {
                 self.begin(lease, on: connection)
                 self.deliveries.append(.granted(lease, upstream))
             case .refuse(let lease, let cause):
+                self.forgetCredentials(of: lease)
                 self.counters.leasesRefused += 1
                 self.deliveries.append(.refused(lease, cause))
             case .broken(let lease, let socket, let cause):
+                self.forgetCredentials(of: lease)
                 self.counters.leasesBroken += 1
                 if let connection = self.connection(socket) {
                     connection.lease = nil
                     connection.layer.rejectsRequests = true
+                    _ = connection.link?.takeHeld()
                     connection.layer.abandonExchanges()
                 }
                 self.deliveries.append(.broken(lease, cause))
             case .probe(let socket, _):
                 self.probe(socket)
+            case .secure(let socket):
+                self.secure(socket)
+            case .endSession(let socket):
+                self.endSession(of: socket)
             }
             self.scheduleTurn()
         }
@@ -156,8 +172,7 @@ extension UpstreamPool {
 
     private func close(_ socket: PoolStateMachine.SocketID) {
         guard let connection = self.connection(socket) else { return }
-        // A last answer may still wait for the end of the turn.
-        self.flush()
+        self.endSession(of: socket)
         self.connections[socket.slot] = nil
         connection.channel.close(promise: nil)
     }
@@ -213,7 +228,7 @@ extension UpstreamPool {
         }
         switch result {
         case .success(let channel):
-            guard self.machine.isCurrent(socket), channel.isActive,
+            guard self.machine.isCurrent(socket), channel.isActive, let descriptor = SocketDescriptor(of: channel),
                 let local = channel.localAddress.flatMap({ PeerAddress($0) })
             else {
                 channel.close(promise: nil)
@@ -221,10 +236,10 @@ extension UpstreamPool {
                 return
             }
             self.counters.socketsOpened += 1
-            let isRelay = self.routeOf[self.machine.sockets[socket.slot].upstream].isRelay
+            let route = self.routeOf[self.machine.sockets[socket.slot].upstream]
             var layer = MessageLayer(
                 parameters: self.transmission,
-                options: isRelay ? .proxy : .endpoint,
+                options: route.isRelay ? .proxy : .endpoint,
                 seed: self.seeds.next()
             )
             layer.rejectsRequests = true
@@ -232,8 +247,10 @@ extension UpstreamPool {
             self.connections[socket.slot] = Connection(
                 id: socket,
                 channel: channel,
+                descriptor: descriptor,
                 local: "\(local)",
-                layer: layer
+                layer: layer,
+                link: route.credentials == nil ? nil : SecureLink()
             )
             self.machine.opened(socket, local: local, now: now)
         case .failure(let error):
@@ -273,6 +290,7 @@ extension UpstreamPool {
 
     private func endTurn() {
         self.isTurnScheduled = false
+        self.handleSendFailures()
         var left = Self.openingsPerTurn
         while left > 0, let opening = self.openings.popFirst() {
             left -= 1
@@ -288,7 +306,6 @@ extension UpstreamPool {
             self.owesReadComplete = false
             self.holder?.upstreamReadComplete()
         }
-        self.flush()
         self.endWarmUpIfReady()
         self.armTimer()
     }
@@ -315,20 +332,25 @@ extension UpstreamPool {
         }
     }
 
-    func flush() {
-        guard !self.arena.isEmpty else { return }
-        self.arena.drain { buffer, connection, _ in
-            connection.channel.write(buffer, promise: nil)
-            guard !connection.needsFlush else { return }
-            connection.needsFlush = true
-            self.written.append(connection)
+    /// Gives one datagram to the kernel.
+    func transmit(_ bytes: UnsafeRawBufferPointer, on connection: Connection) {
+        guard connection.channel.isActive else { return }
+        switch connection.descriptor.send(bytes) {
+        case .sent: self.counters.datagramsOut &+= 1
+        case .full: self.counters.unsent &+= 1
+        case .failed(let errno):
+            self.counters.unsent &+= 1
+            self.sendFailures.append((connection.id, errno))
+            self.scheduleTurn()
         }
-        for connection in self.written {
-            connection.needsFlush = false
-            connection.channel.flush()
-        }
-        self.written.removeAll(keepingCapacity: true)
-        self.arena.recycle()
+    }
+
+    /// What sending met with since the last turn. Not told to the machine at once: it may be at work.
+    private func handleSendFailures() {
+        guard !self.sendFailures.isEmpty else { return }
+        let failures = self.sendFailures
+        self.sendFailures.removeAll(keepingCapacity: true)
+        for (socket, errno) in failures { self.socketFailed(socket, errno: errno) }
     }
 
     func endWarmUpIfReady() {
@@ -348,7 +370,9 @@ extension UpstreamPool {
 
     /// Keeps the socket's entry among the timers at or before its deadline.
     func reschedule(_ connection: Connection) {
-        guard let deadline = Self.deadline(of: &connection.layer) else { return }
+        var next = Self.deadline(of: &connection.layer)
+        if let due = connection.link?.deadline { next = next.map { min($0, due) } ?? due }
+        guard let deadline = next else { return }
         if let scheduled = connection.scheduled, scheduled <= deadline { return }
         connection.scheduled = deadline
         self.layerTimers.push(connection.id, at: deadline)
@@ -387,6 +411,7 @@ extension UpstreamPool {
             if let deadline = connection.layer.deadline, deadline <= now {
                 connection.layer.handleDeadline(now: now, into: &self.events)
             }
+            if let link = connection.link { self.handleDeadline(of: link, on: connection, now: now) }
             self.dispatch(connection, now: now)
         }
         self.carryOut()

@@ -1,4 +1,5 @@
 package import CoAP
+internal import DTLS
 package import Logging
 internal import LwM2M
 package import NIOCore
@@ -11,7 +12,7 @@ package import Timing
 /// message IDs go on counting and old messages are still recognised.
 ///
 /// The actor is pinned to the shard's event loop. The holder of leases calls it as plain functions; no call calls
-/// back. Datagrams leave, and ``LeaseHolder/upstreamReadComplete()`` comes, once per turn of the loop.
+/// back. Datagrams leave at once; ``LeaseHolder/upstreamReadComplete()`` comes once per turn of the loop.
 package actor UpstreamPool: LoopActor {
     package nonisolated var unownedExecutor: UnownedSerialExecutor { self.executor }
     private nonisolated let executor: UnownedSerialExecutor
@@ -22,12 +23,20 @@ package actor UpstreamPool: LoopActor {
     struct Route: Hashable {
         let uri: ServerURI
         let isRelay: Bool
+        let credentials: UpstreamCredentials?
+
+        init(_ upstream: GatewayConfiguration.Upstream, isRelay: Bool) {
+            self.uri = upstream.uri
+            self.isRelay = isRelay
+            self.credentials = upstream.credentials
+        }
     }
 
     /// A socket with what lives as long as it does.
     final class Connection {
         let id: PoolStateMachine.SocketID
         let channel: any Channel
+        let descriptor: SocketDescriptor
         /// What the server sees, as `ADDRESS:PORT`.
         let local: String
         var layer: MessageLayer
@@ -37,14 +46,19 @@ package actor UpstreamPool: LoopActor {
         var probe: MessageLayer.ExchangeID?
         /// Set between a clean release and the last acknowledgement: whether all answers so far were acknowledged.
         var settling: Bool?
-        /// Listed for the flush at the end of the turn.
-        var needsFlush = false
+        /// Nil for a plain upstream.
+        let link: SecureLink?
 
-        init(id: PoolStateMachine.SocketID, channel: any Channel, local: String, layer: MessageLayer) {
+        init(
+            id: PoolStateMachine.SocketID, channel: any Channel, descriptor: SocketDescriptor, local: String,
+            layer: MessageLayer, link: SecureLink?
+        ) {
             self.id = id
             self.channel = channel
+            self.descriptor = descriptor
             self.local = local
             self.layer = layer
+            self.link = link
         }
     }
 
@@ -68,6 +82,12 @@ package actor UpstreamPool: LoopActor {
         package var socketsLost: UInt64 = 0
         /// Datagrams dropped because they filled the receive buffer.
         package var oversize: UInt64 = 0
+        /// DTLS handshakes that succeeded, and that did not.
+        package var handshakesCompleted: UInt64 = 0
+        package var handshakesFailed: UInt64 = 0
+        /// Messages that found no session or no room, or that the system would not send; the message layer repeats what
+        /// matters.
+        package var unsent: UInt64 = 0
     }
 
     /// Room for one datagram from a server, in bytes; what fills it is dropped.
@@ -95,12 +115,19 @@ package actor UpstreamPool: LoopActor {
     var isDelivering = false
     var owesReadComplete = false
     var isTurnScheduled = false
-    var arena = DatagramArena<Connection>(capacity: 64 << 10)
-    /// Connections that have something to flush, during a flush.
-    var written: [Connection] = []
+    var sendFailures: [(socket: PoolStateMachine.SocketID, errno: CInt)] = []
     var openings = FIFO<(socket: PoolStateMachine.SocketID, remote: PeerAddress, local: IPAddress?)>()
     var warmUp: [EventLoopPromise<Void>] = []
     var resolving: Task<Void, Never>?
+
+    // DTLS.
+    let dtls: DTLSConfiguration
+    /// Made with the first upstream over DTLS.
+    var dtlsContext: DTLSContext?
+    /// What leases have brought along for upstreams that want a pair of the device's own.
+    var leaseCredentials: [LeaseID: PreSharedKey] = [:]
+    /// When each upstream's next failure of a handshake may be logged.
+    var nextHandshakeLog: [PoolStateMachine.UpstreamID: Instant] = [:]
 
     // Time.
     var layerTimers = DeadlineHeap<PoolStateMachine.SocketID>()
@@ -114,6 +141,7 @@ package actor UpstreamPool: LoopActor {
         loop: any EventLoop,
         policy: GatewayConfiguration.PoolPolicy,
         transmission: TransmissionParameters,
+        dtls: GatewayConfiguration.DTLSPolicy = .init(),
         capacity: PoolCapacity? = nil,
         resolver: UpstreamResolver = UpstreamResolver(),
         logger: Logger,
@@ -122,6 +150,7 @@ package actor UpstreamPool: LoopActor {
         self.loop = loop
         self.executor = loop.executor.asUnownedSerialExecutor()
         self.transmission = transmission
+        self.dtls = Self.clientConfiguration(dtls, transmission)
         self.resolver = resolver
         self.logger = logger
         var seeds = SplitMix64(state: seed)
@@ -135,6 +164,7 @@ package actor UpstreamPool: LoopActor {
         settings.portsPerAddress = capacity.portsPerAddress
         settings.maximumSockets = capacity.sockets
         settings.bootstrapReserve = capacity.bootstrapReserve
+        settings.sessionPatience = transmission.acknowledgementTimeout * 2
         self.machine = PoolStateMachine(settings: settings, seed: seeds.next())
         self.seeds = seeds
     }
@@ -186,14 +216,24 @@ package actor UpstreamPool: LoopActor {
 
     /// Asks for a socket to the first of `upstreams` that is not known to be down.
     ///
-    /// An owner that has parked a socket gets that one again, if its upstream is in the list.
+    /// An owner that has parked a socket gets that one again, if its upstream is in the list. Over DTLS the answer is
+    /// ``LeaseResult/waiting(_:)`` until the handshake is done; that takes longer than `pool.wait` if need be.
+    ///
+    /// - Parameter credentials: the device's own pair, for upstreams that want one; without it they are left out.
     package func acquire(
         for owner: LeaseOwner,
         upstreams: [GatewayConfiguration.Upstream],
+        credentials: PreSharedKey? = nil,
         now: Instant
     ) -> LeaseResult {
-        let candidates = upstreams.map { self.id(of: $0, isRelay: owner.isRegistration, now: now) }
+        let usable = self.usable(upstreams, by: owner, credentials: credentials, now: now)
+        guard !usable.isEmpty || upstreams.isEmpty else {
+            self.counters.leasesRefused += 1
+            return .refused(.upstreamHandshake, retryAfter: .seconds(60))
+        }
+        let candidates = usable.map { self.id(of: $0, isRelay: owner.isRegistration, now: now) }
         let result = self.machine.acquire(owner, from: candidates, now: now)
+        if let credentials { self.keep(credentials, for: result) }
         self.carryOut()
         switch result {
         case .granted(let lease, let socket, let upstream):
@@ -217,14 +257,17 @@ package actor UpstreamPool: LoopActor {
     /// With ``LeaseEnd/clean`` an answer that was sent as CON may still be unacknowledged: the socket then goes back to
     /// the pool when the upstream has acknowledged it, and to quarantine if it never does.
     package func release(_ lease: LeaseID, _ end: LeaseEnd, now: Instant) {
+        self.forgetCredentials(of: lease)
         guard let socket = self.machine.socket(of: lease), let connection = self.connection(socket) else {
             self.machine.cancelWaiting(lease, now: now)
+            self.carryOut()
             return
         }
         let isSettled = end != .clean || connection.layer.statistics.unacknowledgedMessages == 0
         connection.lease = nil
         connection.layer.rejectsRequests = true
         if isSettled {
+            _ = connection.link?.takeHeld()
             connection.layer.abandonExchanges()
         } else {
             connection.settling = true
@@ -251,15 +294,17 @@ package actor UpstreamPool: LoopActor {
     /// New leases keep away from this upstream for a while: the caller found out that it is of no use.
     package func markUnreachable(_ upstream: GatewayConfiguration.Upstream, now: Instant) {
         for isRelay in [false, true] {
-            guard let id = self.routes[Route(uri: upstream.uri, isRelay: isRelay)] else { continue }
+            guard let id = self.routes[Route(upstream, isRelay: isRelay)] else { continue }
             self.machine.markUnreachable(id, now: now)
         }
         self.carryOut()
+        // The first probe has its time.
+        self.scheduleTurn()
     }
 
     /// Whether an upstream answers, as far as is known: for readiness and the metric `upstream_up`.
     package func isReachable(_ upstream: GatewayConfiguration.Upstream) -> Bool {
-        let ids = [false, true].compactMap { self.routes[Route(uri: upstream.uri, isRelay: $0)] }
+        let ids = [false, true].compactMap { self.routes[Route(upstream, isRelay: $0)] }
         return ids.contains { self.machine.upstreams[$0].address != nil && self.machine.upstreams[$0].health.isUp }
     }
 
@@ -349,9 +394,9 @@ package actor UpstreamPool: LoopActor {
         isRelay: Bool,
         now: Instant
     ) -> PoolStateMachine.UpstreamID {
-        let route = Route(uri: upstream.uri, isRelay: isRelay)
+        let route = Route(upstream, isRelay: isRelay)
         if let id = self.routes[route] { return id }
-        let id = self.machine.add()
+        let id = self.machine.add(Self.security(of: upstream))
         self.routes[route] = id
         self.routeOf.append(route)
         self.upstreams.append(upstream)

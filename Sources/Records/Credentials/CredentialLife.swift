@@ -42,6 +42,12 @@ struct CredentialLife: Equatable, Sendable {
         return overflow ? .min : moment
     }
 
+    /// A moment so much later.
+    static func later(_ moment: Int64, by lifetime: Duration) -> Int64 {
+        let (sum, overflow) = moment.addingReportingOverflow(Self.microseconds(lifetime))
+        return overflow ? .max : sum
+    }
+
     private static func isOver(_ lifetime: Duration, since start: Int64, now: Int64) -> Bool {
         start < Self.threshold(lifetime, now: now)
     }
@@ -58,6 +64,8 @@ struct CredentialSet {
     struct Member: Equatable, Sendable {
         /// Grows with the order of minting, whatever the clock says.
         var id: Int64
+        /// One bootstrap may write several accounts for one server; they do not replace each other.
+        var shortServerID: UInt16
         var life: CredentialLife
     }
 
@@ -68,7 +76,7 @@ struct CredentialSet {
         case remove(id: Int64)
     }
 
-    /// Unproven ones that may be alive at a time.
+    /// Unproven ones of one account that may be alive at a time.
     static let unprovenLimit = 4
     /// Ended ones that are kept for the answer 4.03.
     static let endedLimit = 8
@@ -76,11 +84,14 @@ struct CredentialSet {
     var members: [Member]
     var lifetimes: CredentialLifetimes
 
-    /// A new one is about to be added: the oldest unproven ones give way, the proven one learns that it has a
-    /// successor, and the oldest ended ones are forgotten.
-    func changesBeforeMinting(at now: Int64) -> [Change] {
+    /// A new one for the account `shortServerID` is about to be added: the oldest unproven ones of that account give way,
+    /// the proven ones learn that they have a successor, whatever their account was called, and the oldest ended ones are
+    /// forgotten.
+    func changesBeforeMinting(for shortServerID: UInt16, at now: Int64) -> [Change] {
         var changes: [Change] = []
-        let pending = self.members.filter { $0.life.state(at: now, under: self.lifetimes) == .pending }
+        let pending = self.members.filter {
+            $0.shortServerID == shortServerID && $0.life.state(at: now, under: self.lifetimes) == .pending
+        }
         let surplus = Set(pending.dropLast(Self.unprovenLimit - 1).map(\.id))
         changes += pending.filter { surplus.contains($0.id) }.map { .state(id: $0.id, .replaced) }
         var ended: [Int64] = []
@@ -99,23 +110,26 @@ struct CredentialSet {
         return changes
     }
 
-    /// The first handshake with member `id` has completed: it becomes active, everything minted before it is replaced,
-    /// and what was minted after it may still be proven.
+    /// The first handshake with member `id` has completed: it becomes active, everything minted for its account before it
+    /// is replaced, and what was minted after it may still be proven.
     ///
+    /// - Parameter keepingPrevious: nothing proves that the device uses it, so those before it end with the overlap.
     /// - Returns: nothing when that member is not pending (any more).
-    func changesOnProof(of id: Int64, at now: Int64) -> [Change] {
+    func changesOnProof(of id: Int64, keepingPrevious: Bool = false, at now: Int64) -> [Change] {
         guard let proven = self.members.first(where: { $0.id == id }),
             proven.life.state(at: now, under: self.lifetimes) == .pending
         else { return [] }
         var changes: [Change] = [.state(id: id, .active)]
-        for member in self.members where member.id < id {
+        for member in self.members
+        where member.id < id && member.shortServerID == proven.shortServerID && !keepingPrevious {
             switch member.life.written {
             case .pending, .active: changes.append(.state(id: member.id, .replaced))
             case .replaced, .expired, .revoked: continue
             }
         }
         let successor = self.members.first {
-            $0.id > id && $0.life.state(at: now, under: self.lifetimes) == .pending
+            $0.id > id && $0.shortServerID == proven.shortServerID
+                && $0.life.state(at: now, under: self.lifetimes) == .pending
         }
         if let successor { changes.append(.succeeded(id: id, at: successor.life.mintedAt)) }
         return changes

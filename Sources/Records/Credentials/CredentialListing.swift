@@ -1,18 +1,18 @@
 internal import Foundation
 internal import GRDB
 package import Gateway
-internal import Secrets
+package import Secrets
 
-/// A one-time credential as `credentials list` shows it: the key by its fingerprint, the identity shortened.
+/// A one-time credential or a plain grant as `credentials list` shows it: the key by its fingerprint.
 package struct CredentialListing: Sendable, Equatable {
     package var iccid: String
     package var endpoint: String
     package var server: String
     package var shortServerID: UInt16
-    /// First and last four characters.
-    package var identity: String
+    /// Nil for a plain grant, which has neither identity nor key.
+    package var identity: PSKIdentity?
     /// First 8 hexadecimal digits of the SHA-256 of the key.
-    package var fingerprint: String
+    package var fingerprint: String?
     /// As it is now, the passage of time included.
     package var state: OneTimeCredential.State
     /// Wall clock, microseconds since 1970.
@@ -28,11 +28,15 @@ package struct CredentialLister: Sendable {
     let lifetimes: CredentialLifetimes
     let clock: @Sendable () -> Int64
 
-    /// Where a page starts.
+    /// What to show, and where a page starts.
     package struct Page: Sendable, Equatable {
         /// Only of this SIM.
         package var iccid: String?
-        /// Only those that were minted before the last one of the page before: its ``Cursor``.
+        /// Only for this server.
+        package var server: String?
+        /// Only those that are in this state now.
+        package var state: OneTimeCredential.State?
+        /// Only those that were minted before the last one of the page before: its cursor.
         package var after: Int64?
         /// 1 to 10,000.
         package var limit = 100
@@ -42,45 +46,105 @@ package struct CredentialLister: Sendable {
 
     /// Newest first, with the cursor of the next page, or nil at the end.
     package func list(_ page: Page) throws(RecordsError) -> (listings: [CredentialListing], next: Int64?) {
+        try self.list(page, from: "credentials", columns: "identity, fingerprint")
+    }
+
+    /// The same for leave to register over the plain port.
+    package func listGrants(_ page: Page) throws(RecordsError) -> (listings: [CredentialListing], next: Int64?) {
+        try self.list(page, from: "grants", columns: "NULL, NULL")
+    }
+
+    /// The SIM of a credential; nil for an identity that no credential has.
+    func owner(of identity: PSKIdentity) throws(RecordsError) -> String? {
+        try self.file.translating {
+            try self.pool.read { db in
+                try String.fetchOne(
+                    db, sql: "SELECT iccid FROM credentials WHERE identity = ?", arguments: [Data(identity.bytes)])
+            }
+        }
+    }
+
+    private func list(
+        _ page: Page, from table: String, columns: String
+    ) throws(RecordsError) -> (listings: [CredentialListing], next: Int64?) {
         let now = self.clock()
         let limit = min(max(page.limit, 1), 10_000)
         return try self.file.translating {
             try self.pool.read { db in
-                let condition = page.iccid == nil ? "" : "iccid = ? AND"
-                var arguments: StatementArguments = page.iccid.map { [$0] } ?? []
-                arguments += [page.after ?? .max, limit]
-                let rows = try Row.fetchAll(
+                var listings: [CredentialListing] = []
+                // Only what is asked for: rows of one SIM lie side by side.
+                var conditions = ["id < ?"]
+                var arguments: StatementArguments = [page.after ?? .max]
+                if let iccid = page.iccid {
+                    conditions.append("iccid = ?")
+                    arguments += [iccid]
+                }
+                if let server = page.server {
+                    conditions.append("server = ?")
+                    arguments += [server]
+                }
+                // The state is judged here, because time changes it before it is written down.
+                let rows = try Row.fetchCursor(
                     db,
                     sql: """
-                        SELECT state, minted_at, succeeded_at, iccid, endpoint, server, short_server_id, identity, \
-                        fingerprint, proven_at, ended_at, id FROM credentials WHERE \(condition) id < ? \
-                        ORDER BY id DESC LIMIT ?
+                        SELECT state, minted_at, succeeded_at, iccid, endpoint, server, short_server_id, \(columns), \
+                        proven_at, ended_at, id FROM \(table) \
+                        WHERE \(conditions.joined(separator: " AND ")) ORDER BY id DESC
                         """,
                     arguments: arguments
                 )
-                let listings = rows.compactMap { row -> CredentialListing? in
-                    guard let written = OneTimeCredential.State(rawValue: row[0]) else { return nil }
-                    let life = CredentialLife(
-                        written: written,
-                        mintedAt: row[1],
-                        provenAt: row[9],
-                        succeededAt: row[2]
-                    )
-                    return CredentialListing(
-                        iccid: row[3],
-                        endpoint: row[4],
-                        server: row[5],
-                        shortServerID: row[6],
-                        identity: PSKIdentity(row[7] as Data)?.description ?? "",
-                        fingerprint: row[8],
-                        state: life.state(at: now, under: self.lifetimes),
-                        mintedAt: row[1],
-                        provenAt: row[9],
-                        endedAt: row[10]
-                    )
+                while let row = try rows.next() {
+                    guard let listing = self.listing(row, at: now) else { continue }
+                    guard page.state == nil || listing.state == page.state else { continue }
+                    listings.append(listing)
+                    if listings.count == limit { return (listings, row[11]) }
                 }
-                return (listings, rows.count == limit ? rows.last?[11] : nil)
+                return (listings, nil)
             }
         }
+    }
+
+    private func listing(_ row: Row, at now: Int64) -> CredentialListing? {
+        guard let written = OneTimeCredential.State(rawValue: row[0]) else { return nil }
+        let life = CredentialLife(written: written, mintedAt: row[1], provenAt: row[9], succeededAt: row[2])
+        return CredentialListing(
+            iccid: row[3], endpoint: row[4], server: row[5], shortServerID: row[6],
+            identity: (row[7] as Data?).flatMap { PSKIdentity($0) }, fingerprint: row[8],
+            state: life.state(at: now, under: self.lifetimes), mintedAt: row[1], provenAt: row[9], endedAt: row[10]
+        )
+    }
+}
+
+extension Records {
+    /// Ends the credentials and grants of a SIM, of one server or of all; see ``SIMStore/revokeCredentials(of:server:identity:by:)``.
+    /// A SIM without a record may have some left, so it is not asked for.
+    package func revokeCredentials(of iccid: ICCID, server: String?, by actor: String) throws(RecordsError) {
+        if try self.sims.record(iccid) == nil {
+            var page = CredentialLister.Page()
+            (page.iccid, page.limit) = (iccid.digits, 1)
+            let left = try self.credentials.list(page).listings + self.credentials.listGrants(page).listings
+            guard !left.isEmpty else {
+                throw RecordsError(
+                    .notFound, "there is no SIM \(iccid), and no credential of it",
+                    remedy: "`bootgate sim list` shows those there are"
+                )
+            }
+        }
+        try self.sims.revokeCredentials(of: iccid, server: server, by: actor)
+    }
+
+    /// Ends one credential.
+    ///
+    /// - Returns: the SIM that it was for.
+    package func revokeCredential(_ identity: String, by actor: String) throws(RecordsError) -> ICCID {
+        guard let identity = PSKIdentity(identity), let owner = try self.credentials.owner(of: identity) else {
+            throw RecordsError(
+                .notFound, "there is no credential with this identity",
+                remedy: "`bootgate credentials list --full` shows whole identities"
+            )
+        }
+        let iccid = try ICCID(owner)
+        try self.sims.revokeCredentials(of: iccid, identity: identity, by: actor)
+        return iccid
     }
 }

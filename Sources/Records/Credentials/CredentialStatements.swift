@@ -4,9 +4,9 @@ internal import GRDB
 /// alone, on the one thread that runs them.
 struct CredentialStatements {
     let db: Database
-    /// id, state, minted_at, succeeded_at of one SIM and server, oldest first.
+    /// id, state, minted_at, succeeded_at, short_server_id of one SIM and server, oldest first.
     let ofServer: Statement
-    /// The same of one SIM, and the server: what is not revoked yet.
+    /// The first four of one SIM, and server and identity: what is not revoked yet.
     let ofSIM: Statement
     /// The same of everything behind a place, and ICCID and ended_at.
     let page: Statement
@@ -18,6 +18,7 @@ struct CredentialStatements {
     let end: Statement
     let succeed: Statement
     let remove: Statement
+    let review: Statement
     /// For the keys that are sealed.
     let nonces = Nonces()
 
@@ -33,14 +34,25 @@ struct CredentialStatements {
         self.end = try db.cachedStatement(sql: Self.endSQL)
         self.succeed = try db.cachedStatement(sql: Self.succeedSQL)
         self.remove = try db.cachedStatement(sql: Self.removeSQL)
+        self.review = try db.cachedStatement(sql: PublicationTable.reviewSQL)
+    }
+
+    /// Something about the credentials of this SIM and server has changed: what the server was told is to be looked at.
+    func reviewPublications(of owner: (iccid: String, server: String), at now: Int64) throws {
+        try self.review.run(in: self.db) { row in
+            row.add(now)
+            row.add(owner.iccid)
+            row.add(owner.server)
+        }
     }
 
     private static let row = "WHERE iccid = ? AND server = ? AND id = ?"
     private static let ofServerSQL = """
-        SELECT id, state, minted_at, succeeded_at FROM credentials WHERE iccid = ? AND server = ? ORDER BY id
+        SELECT id, state, minted_at, succeeded_at, short_server_id FROM credentials \
+        WHERE iccid = ? AND server = ? ORDER BY id
         """
     private static let ofSIMSQL = """
-        SELECT id, state, minted_at, succeeded_at, server FROM credentials \
+        SELECT id, state, minted_at, succeeded_at, server, identity FROM credentials \
         WHERE iccid = ? AND state <> 'revoked' AND minted_at <= ?
         """
     private static let pageSQL = """
@@ -53,7 +65,7 @@ struct CredentialStatements {
         """
     private static let insertSQL = """
         INSERT INTO credentials (iccid, server, id, identity, sealed_key, fingerprint, endpoint, short_server_id, \
-        state, minted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        state, minted_at, sealed_upstream) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """
     private static let activateSQL = "UPDATE credentials SET state = 'active', proven_at = ? \(row)"
     private static let endSQL = "UPDATE credentials SET state = ?, ended_at = ifnull(ended_at, ?) \(row)"

@@ -29,11 +29,21 @@ final class CredentialTable: Sendable {
         self.lifetimes = lifetimes
     }
 
-    func insert(_ credential: OneTimeCredential, at now: Int64, with statements: CredentialStatements) throws {
+    /// - Returns: those that gave way to it.
+    func insert(
+        _ credential: OneTimeCredential, at now: Int64, with statements: CredentialStatements
+    ) throws -> [OneTimeCredential] {
+        var replaced: [OneTimeCredential] = []
         let (iccid, server) = (credential.iccid, credential.server)
         let set = try self.set(iccid: iccid, server: server, with: statements)
         if !set.members.isEmpty {
-            try self.apply(set.changesBeforeMinting(at: now), to: (iccid, server), at: now, with: statements)
+            let changes = set.changesBeforeMinting(for: credential.shortServerID, at: now)
+            try self.apply(changes, to: (iccid, server), at: now, with: statements)
+            for case .state(let id, _) in changes {
+                let place = Place(iccid: iccid, server: server, id: id)
+                if let other = try self.credential(at: place, with: statements) { replaced.append(other) }
+            }
+            if !replaced.isEmpty { try statements.reviewPublications(of: (iccid, server), at: now) }
         }
         let id = self.nextID(after: set.members.last?.id ?? 0, at: now)
         let sealed = try self.key.seal(
@@ -41,6 +51,9 @@ final class CredentialTable: Sendable {
             for: .credential(credential.identity),
             nonce: statements.nonces.next()
         )
+        let upstream = try credential.written.map {
+            try SealedUpstreamAccount.seal($0, beside: credential.identity, with: self.key)
+        }
         try statements.insert.run(in: statements.db) { row in
             row.add(iccid)
             row.add(server)
@@ -52,7 +65,9 @@ final class CredentialTable: Sendable {
             row.add(Int64(credential.shortServerID))
             row.add(OneTimeCredential.State.pending.rawValue)
             row.add(credential.mintedAt)
+            if let upstream { upstream.withUnsafeBytes { row.add($0) } } else { row.add(nil) }
         }
+        return replaced
     }
 
     /// Microseconds, so that the list of all credentials has an order after a restart too; but never a number twice, and
@@ -67,14 +82,16 @@ final class CredentialTable: Sendable {
     /// See `CredentialStore.prove`.
     func prove(
         _ identity: PSKIdentity,
+        keepingPrevious: Bool = false,
         at now: Int64,
         with statements: CredentialStatements
     ) throws -> [OneTimeCredential] {
         guard let place = try self.place(of: identity, with: statements) else { return [] }
         let owner = (place.iccid, place.server)
         let changes = try self.set(iccid: place.iccid, server: place.server, with: statements)
-            .changesOnProof(of: place.id, at: now)
+            .changesOnProof(of: place.id, keepingPrevious: keepingPrevious, at: now)
         try self.apply(changes, to: owner, at: now, with: statements)
+        if !changes.isEmpty { try statements.reviewPublications(of: owner, at: now) }
         return try changes.compactMap { change in
             guard case .state(let id, _) = change else { return nil }
             return try self.credential(
@@ -98,14 +115,18 @@ final class CredentialTable: Sendable {
                 at: now,
                 with: statements
             )
+            try statements.reviewPublications(of: (owner[0], owner[1]), at: now)
         }
     }
 
-    /// Ends the credentials of a SIM that were minted up to `limit`; nil: all of them.
+    /// Ends the credentials of a SIM that were minted up to `limit`; nil: all of them. `server` and `identity` leave all
+    /// others out.
     ///
     /// - Returns: those that lived until now.
     func revoke(
         iccid: String,
+        server: String? = nil,
+        identity: PSKIdentity? = nil,
         mintedUpTo limit: Int64?,
         at now: Int64,
         with statements: CredentialStatements
@@ -119,10 +140,15 @@ final class CredentialTable: Sendable {
             },
             { row in
                 let place = Place(iccid: iccid, server: row.text(4), id: row.integer(0))
+                let isMeant = identity.map { $0 == row.withBlob(5) { PSKIdentity($0) } } ?? true
+                guard isMeant, server == nil || server == place.server else { return true }
                 members.append((place, try Self.life(row)))
                 return true
             }
         )
+        for server in Set(members.map(\.place.server)) {
+            try statements.reviewPublications(of: (iccid, server), at: now)
+        }
         var revoked: [OneTimeCredential] = []
         for (place, life) in members {
             try self.apply(
@@ -143,14 +169,15 @@ final class CredentialTable: Sendable {
     /// Looks at the `limit` rows behind `position`: writes down what time has ended, and forgets what ended before
     /// `horizon`. In parts, so that a bootstrap never waits long behind a sweep.
     ///
-    /// - Returns: where to go on; nil at the end of the table.
+    /// - Returns: where to go on, nil at the end of the table; and what time has ended.
     func sweep(
         after position: Place,
         at now: Int64,
         horizon: Int64,
         limit: Int,
         with statements: CredentialStatements
-    ) throws -> Place? {
+    ) throws -> (next: Place?, ended: [OneTimeCredential]) {
+        var ended: [OneTimeCredential] = []
         var found: [(place: Place, life: CredentialLife, endedAt: Int64?)] = []
         try statements.page.withRows(
             in: statements.db,
@@ -174,9 +201,42 @@ final class CredentialTable: Sendable {
             } else {
                 continue
             }
-            try self.apply([change], to: (place.iccid, place.server), at: now, with: statements)
+            let owner = (place.iccid, place.server)
+            try self.apply([change], to: owner, at: now, with: statements)
+            if case .state = change {
+                try statements.reviewPublications(of: owner, at: now)
+                if let credential = try self.credential(at: place, with: statements) { ended.append(credential) }
+            }
         }
-        return found.count == limit ? found.last?.place : nil
+        return (found.count == limit ? found.last?.place : nil, ended)
+    }
+
+    /// The living credentials of an endpoint at a server, newest first. For a connection that only reads.
+    func living(
+        iccid: String, server: String, endpoint: String, at now: Int64, in db: Database
+    ) throws -> [OneTimeCredential] {
+        var living: [OneTimeCredential] = []
+        try db.cachedStatement(
+            sql: """
+                SELECT id, state, minted_at, succeeded_at, identity, sealed_key, short_server_id FROM credentials \
+                WHERE iccid = ? AND server = ? AND endpoint = ? ORDER BY id DESC
+                """
+        ).withRows([iccid, server, endpoint], in: db) { row in
+            let life = try Self.life(row)
+            let state = life.state(at: now, under: self.lifetimes)
+            guard state == .pending || state == .active,
+                let identity = row.withBlob(4, { PSKIdentity($0) }),
+                let key = row.withBlob(5, { self.key.open($0, for: .credential(identity)) }),
+                let shortServerID = UInt16(exactly: row.integer(6))
+            else { return true }
+            living.append(
+                OneTimeCredential(
+                    identity: identity, key: key, iccid: iccid, endpoint: endpoint, server: server,
+                    shortServerID: shortServerID, state: state, mintedAt: life.mintedAt
+                ))
+            return true
+        }
+        return living
     }
 
     private func place(of identity: PSKIdentity, with statements: CredentialStatements) throws -> Place? {
@@ -194,7 +254,9 @@ final class CredentialTable: Sendable {
                 $0.add(server)
             },
             { row in
-                members.append(CredentialSet.Member(id: row.integer(0), life: try Self.life(row)))
+                members.append(
+                    CredentialSet.Member(
+                        id: row.integer(0), shortServerID: UInt16(clamping: row.integer(4)), life: try Self.life(row)))
                 return true
             }
         )

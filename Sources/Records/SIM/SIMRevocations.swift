@@ -1,29 +1,57 @@
+internal import Foundation
 internal import GRDB
 internal import Gateway
+internal import Secrets
 
 extension SIMStore {
     /// A mark that ends the credentials of a SIM which were minted up to a time.
     struct Revocation: Sendable, Equatable {
         var iccid: String
+        /// Only those of this server; nil: of all.
+        var server: String?
+        /// Only this one; nil: all.
+        var identity: PSKIdentity?
         /// Wall clock, microseconds since 1970.
         var at: Int64
         /// Whether the SIM is active again, so that newer credentials may be good ones. If it is not, all end, even
         /// those that a clock which was set back would date later than the mark.
         var isLive: Bool
+        var cause: FailureCause
+
+        var isNarrow: Bool { self.server != nil || self.identity != nil }
     }
 
     /// Marks that were never applied, and those from before `horizon`, which are applied a last time.
     func pendingRevocations(horizon: Int64, limit: Int) throws(RecordsError) -> [Revocation] {
         try self.file.translating {
             try self.pool.read { db in
-                try Row.fetchAll(
+                let marks = try Row.fetchAll(
                     db,
                     sql: """
-                        SELECT r.iccid, r.at, ifnull(s.status, '') FROM revocations r \
+                        SELECT r.iccid, r.at, ifnull(s.status, ''), r.cause FROM revocations r \
                         LEFT JOIN sims s ON s.iccid = r.iccid WHERE r.applied = 0 OR r.at < ? LIMIT ?
                         """,
                     arguments: [horizon, limit]
-                ).map { Revocation(iccid: $0[0], at: $0[1], isLive: $0[2] == SIMRecord.Status.active.rawValue) }
+                ).map {
+                    Revocation(
+                        iccid: $0[0], server: nil, identity: nil, at: $0[1],
+                        isLive: $0[2] == SIMRecord.Status.active.rawValue,
+                        cause: ($0[3] as String?).flatMap(FailureCause.init(rawValue:)) ?? .revoked
+                    )
+                }
+                let narrow = try Row.fetchAll(
+                    db,
+                    sql: """
+                        SELECT iccid, server, identity, at FROM narrow_revocations WHERE applied = 0 OR at < ? LIMIT ?
+                        """,
+                    arguments: [horizon, limit - marks.count]
+                ).map {
+                    Revocation(
+                        iccid: $0[0], server: ($0[1] as String).isEmpty ? nil : $0[1],
+                        identity: PSKIdentity($0[2] as Data), at: $0[3], isLive: true, cause: .revoked
+                    )
+                }
+                return marks + narrow
             }
         }
     }
@@ -32,12 +60,17 @@ extension SIMStore {
     func settleRevocations(_ marks: [Revocation], horizon: Int64) throws(RecordsError) {
         try self.file.translating {
             try self.pool.write { db in
-                let settle = try db.cachedStatement(
-                    sql: "UPDATE revocations SET applied = 1 WHERE iccid = ? AND at = ?"
-                )
-                let remove = try db.cachedStatement(sql: "DELETE FROM revocations WHERE iccid = ? AND at = ?")
                 for mark in marks {
-                    try (mark.at < horizon ? remove : settle).execute(arguments: [mark.iccid, mark.at])
+                    let (table, condition) =
+                        mark.isNarrow
+                        ? ("narrow_revocations", "iccid = ? AND at = ? AND server = ? AND identity = ?")
+                        : ("revocations", "iccid = ? AND at = ?")
+                    let change = mark.at < horizon ? "DELETE FROM \(table)" : "UPDATE \(table) SET applied = 1"
+                    var arguments: StatementArguments = [mark.iccid, mark.at]
+                    if mark.isNarrow {
+                        arguments += [mark.server ?? "", mark.identity.map { Data($0.bytes) } ?? Data()]
+                    }
+                    try db.cachedStatement(sql: "\(change) WHERE \(condition)").execute(arguments: arguments)
                 }
             }
         }

@@ -119,7 +119,7 @@ package struct SIMStore: Sendable {
         try self.write { db, trail in
             _ = try self.existing(iccid, in: db)
             try self.table.remove(iccid: iccid.digits, in: db)
-            try trail.revokeCredentials(iccid: iccid.digits, in: db)
+            try trail.revokeCredentials(iccid: iccid.digits, cause: .removed, in: db)
             try trail.change(iccid: iccid.digits, in: db)
             try trail.outbox(
                 .simChanged,
@@ -130,17 +130,24 @@ package struct SIMStore: Sendable {
         }
     }
 
-    /// Ends all credentials of a SIM without touching its record; the device bootstraps again.
-    package func revokeCredentials(of iccid: ICCID, by actor: String) throws(RecordsError) {
+    /// Ends credentials and grants of a SIM without touching its record; the device bootstraps again. `server` names an
+    /// entry of the configuration, `identity` a single credential; nil: all.
+    package func revokeCredentials(
+        of iccid: ICCID, server: String? = nil, identity: PSKIdentity? = nil, by actor: String
+    ) throws(RecordsError) {
         try self.write { db, trail in
-            try trail.revokeCredentials(iccid: iccid.digits, in: db)
+            var detail: [AuditEvent.Field] = [
+                .init("action", .text("revoke-credentials")), .init("by", .text(actor)),
+            ]
+            if server == nil && identity == nil {
+                try trail.revokeCredentials(iccid: iccid.digits, cause: .revoked, in: db)
+            } else {
+                try trail.revokeCredentials(iccid: iccid.digits, server: server, identity: identity, in: db)
+            }
+            if let server { detail.append(.init("server", .text(server))) }
+            if let identity { detail.append(.init("identity", .text(identity.description))) }
             try trail.change(iccid: iccid.digits, in: db)
-            try trail.outbox(
-                .simChanged,
-                iccid: iccid.digits,
-                detail: [.init("action", .text("revoke-credentials")), .init("by", .text(actor))],
-                in: db
-            )
+            try trail.outbox(.simChanged, iccid: iccid.digits, detail: detail, in: db)
         }
     }
 
@@ -158,7 +165,8 @@ package struct SIMStore: Sendable {
         }
         try self.table.update(record, existing: existing, in: db)
         if record.status != existing.status && record.status != .active {
-            try trail.revokeCredentials(iccid: record.iccid, in: db)
+            let cause: FailureCause = record.status == .retired ? .retired : .suspended
+            try trail.revokeCredentials(iccid: record.iccid, cause: cause, in: db)
         }
     }
 

@@ -1,5 +1,7 @@
+internal import Foundation
 internal import GRDB
 internal import Gateway
+internal import Secrets
 
 /// What every change of SIM records leaves behind in its own transaction: a row for the running gateway, a row for the
 /// audit journal, and, where the SIM may no longer use what it has, a mark that ends its credentials.
@@ -31,12 +33,22 @@ struct SIMTrail {
             ])
     }
 
-    func revokeCredentials(iccid: String, in db: Database) throws {
+    func revokeCredentials(iccid: String, cause: FailureCause, in db: Database) throws {
         try db.cachedStatement(
             sql: """
-                INSERT INTO revocations (iccid, at) VALUES (?1, ?2) \
-                ON CONFLICT (iccid) DO UPDATE SET at = max(at, excluded.at), applied = 0
+                INSERT INTO revocations (iccid, at, cause) VALUES (?1, ?2, ?3) \
+                ON CONFLICT (iccid) DO UPDATE SET at = max(at, excluded.at), applied = 0, cause = excluded.cause
                 """
-        ).execute(arguments: [iccid, self.now])
+        ).execute(arguments: [iccid, self.now, cause.rawValue])
+    }
+
+    /// The same for those of one server, or for one alone.
+    func revokeCredentials(iccid: String, server: String?, identity: PSKIdentity?, in db: Database) throws {
+        try db.cachedStatement(
+            sql: """
+                INSERT INTO narrow_revocations (iccid, server, identity, at) VALUES (?1, ?2, ?3, ?4) \
+                ON CONFLICT (iccid, server, identity) DO UPDATE SET at = max(at, excluded.at), applied = 0
+                """
+        ).execute(arguments: [iccid, server ?? "", identity.map { Data($0.bytes) } ?? Data(), self.now])
     }
 }

@@ -135,6 +135,18 @@ extension Statement {
         try self.step(in: db, body)
     }
 
+    /// The first row, with such arguments.
+    func withFirstRow<T>(
+        _ arguments: StatementArguments, in db: Database, _ body: (SQLiteRow) throws -> T
+    ) throws -> T? {
+        var result: T?
+        try self.withRows(arguments, in: db) { row in
+            result = try body(row)
+            return false
+        }
+        return result
+    }
+
     /// The statement is reset in any case: one that is not keeps its read transaction open, and takes no parameters.
     private func step(in db: Database, _ body: (SQLiteRow) throws -> Bool) throws {
         let statement = self.sqliteStatement

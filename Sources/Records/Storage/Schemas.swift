@@ -61,6 +61,25 @@ enum Schemas {
                     """
             )
         }
+        migrator.registerMigration("narrow revocations") { db in
+            try db.execute(
+                sql: """
+                    -- Why; one of the causes of the audit journal.
+                    ALTER TABLE revocations ADD COLUMN cause TEXT;
+
+                    -- The same for the credentials of one server, or for a single one. An empty server or identity is
+                    -- any.
+                    CREATE TABLE narrow_revocations (
+                        iccid TEXT NOT NULL,
+                        server TEXT NOT NULL,
+                        identity BLOB NOT NULL,
+                        at INTEGER NOT NULL,
+                        applied INTEGER NOT NULL DEFAULT 0,
+                        PRIMARY KEY (iccid, server, identity)
+                    ) WITHOUT ROWID;
+                    """
+            )
+        }
         return migrator
     }
 
@@ -92,6 +111,56 @@ enum Schemas {
                         PRIMARY KEY (iccid, server, id)
                     ) WITHOUT ROWID;
                     CREATE UNIQUE INDEX credentials_by_identity ON credentials (identity);
+                    """
+            )
+        }
+        // What upstream wrote for the registration leg, where the relay shows it to the server.
+        migrator.registerMigration("2") { db in
+            try db.execute(sql: "ALTER TABLE credentials ADD COLUMN sealed_upstream BLOB")
+        }
+        migrator.registerMigration("plain grants") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE grants (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        uid INTEGER NOT NULL UNIQUE,
+                        iccid TEXT NOT NULL,
+                        endpoint TEXT NOT NULL,
+                        server TEXT NOT NULL,
+                        short_server_id INTEGER NOT NULL,
+                        state TEXT NOT NULL,
+                        minted_at INTEGER NOT NULL,
+                        proven_at INTEGER,
+                        succeeded_at INTEGER,
+                        ended_at INTEGER
+                    );
+                    CREATE INDEX grants_by_sim ON grants (iccid, server, id);
+                    CREATE INDEX grants_pending ON grants (minted_at) WHERE state = 'pending';
+                    CREATE INDEX grants_succeeded ON grants (succeeded_at)
+                        WHERE state = 'active' AND succeeded_at IS NOT NULL;
+                    CREATE INDEX grants_ended ON grants (ended_at) WHERE ended_at IS NOT NULL;
+                    """
+            )
+        }
+        migrator.registerMigration("publications") { db in
+            try db.execute(
+                sql: """
+                    -- What servers that terminate DTLS themselves hold. An empty identity: one key for each endpoint.
+                    -- `held` is what the server is known to hold, `due_at` when it has to be looked at.
+                    CREATE TABLE publications (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        server TEXT NOT NULL,
+                        iccid TEXT NOT NULL,
+                        endpoint TEXT NOT NULL,
+                        identity BLOB NOT NULL,
+                        held BLOB,
+                        due_at INTEGER,
+                        attempts INTEGER NOT NULL DEFAULT 0,
+                        version INTEGER NOT NULL DEFAULT 0,
+                        UNIQUE (server, endpoint, identity)
+                    );
+                    CREATE INDEX publications_by_sim ON publications (iccid, server);
+                    CREATE INDEX publications_due ON publications (due_at) WHERE due_at IS NOT NULL;
                     """
             )
         }

@@ -3,7 +3,7 @@ internal import ArgumentParser
 struct BootstrapServerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bootstrap-server",
-        abstract: "A legacy LwM2M bootstrap server: plain CoAP and TLV."
+        abstract: "A legacy LwM2M bootstrap server: plain CoAP, or DTLS with --psk, and TLV."
     )
 
     @Option(help: ArgumentHelp("Where devices arrive; port 0 lets the system choose.", valueName: "host:port"))
@@ -11,6 +11,15 @@ struct BootstrapServerCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("The LwM2M server that devices get.", valueName: "uri"))
     var serverURI = "coap://127.0.0.1:5683"
+
+    @Option(
+        help: ArgumentHelp(
+            "Identity that devices show to that server; {endpoint} is the device's name.", valueName: "text")
+    )
+    var serverIdentity: String?
+
+    @Option(help: ArgumentHelp("Key that goes with --server-identity.", valueName: "hexadecimal"))
+    var serverKey: String?
 
     @Option(help: "Short server ID of that server.")
     var ssid: Int64 = 1111
@@ -59,13 +68,15 @@ struct BootstrapServerCommand: ParsableCommand {
     @Option(help: ArgumentHelp("How often a message is repeated.", valueName: "n"))
     var maxRetransmit: UInt16 = 4
 
+    @OptionGroup var security: ServerSecurityOptions
+
     @OptionGroup var common: CommonOptions
 
     func run() throws {
         let events = EventStream(role: "bootstrap server", isVerbose: self.common.verbose)
         let server = BootstrapServer(try validated { try self.behaviour() }, events: events)
         let stack = try validated { try CoAPStack(role: server, verbose: self.common.verbose) }
-        let port = try validated { try stack.listen(on: try SocketAddress(parsing: self.listen)) }
+        let port = try validated { try self.security.listen(stack, on: self.listen) }
         events.report("listening", ["port": .integer(Int64(port))])
         _ = self.common.loop(stack, standard: 1e9).run { now in
             server.sendDueSteps(stack, now: now)
@@ -75,6 +86,15 @@ struct BootstrapServerCommand: ParsableCommand {
 
     private func behaviour() throws -> BootstrapServer.Behaviour {
         var behaviour = BootstrapServer.Behaviour(server: (self.serverURI, self.ssid))
+        switch (self.serverIdentity, self.serverKey) {
+        case (nil, nil): break
+        case (let identity?, let key?):
+            guard let key = bytes(hexadecimal: key) else {
+                throw ArgumentProblem(description: "--server-key takes hexadecimal digits")
+            }
+            behaviour.serverCredentials = (identity, key)
+        default: throw ArgumentProblem(description: "--server-identity and --server-key go together")
+        }
         behaviour.bootstrap = self.accountURI.map { ($0, self.accountSSID) }
         behaviour.extraServers = try self.extraServer.map { text in
             let parts = text.split(separator: ",")

@@ -55,6 +55,21 @@ struct DeviceCommand: ParsableCommand {
     @Option(help: ArgumentHelp("How many notifications an observation gets.", valueName: "n"))
     var notifications = 3
 
+    @Flag(help: "Send every notification confirmable, not only the last one.")
+    var confirm = false
+
+    @Option(
+        help: ArgumentHelp("After so many notifications shake hands again, from a new port, and go on.", valueName: "n")
+    )
+    var reconnectAfter: Int?
+
+    @Option(help: ArgumentHelp("Hold a file of so many bytes at /19/0/0.", valueName: "n"))
+    var data: Int?
+
+    @Option(
+        help: ArgumentHelp("A further parameter of Register; may be given several times.", valueName: "name[=value]"))
+    var registerQuery: [String] = []
+
     @Flag(help: "Leave the endpoint client name out of the bootstrap request.")
     var noEp = false
 
@@ -76,6 +91,7 @@ struct DeviceCommand: ParsableCommand {
         let events = EventStream(role: "device", isVerbose: self.common.verbose)
         let device = Device(try validated { try self.behaviour() }, events: events)
         let stack = try validated { try CoAPStack(role: device, verbose: self.common.verbose) }
+        stack.carryBlocks()
         events.report("started", ["endpoint": .text(self.endpoint)])
         var isSaved = self.saveAccount == nil
         let end = self.common.loop(stack, standard: self.once || self.bootstrapOnly ? 120 : 1e9).run { now in
@@ -116,6 +132,10 @@ struct DeviceCommand: ParsableCommand {
         behaviour.reusesPort = self.samePort
         behaviour.notifications = max(0, self.notifications)
         behaviour.sendsEndpoint = !self.noEp
+        behaviour.confirmsNotifications = self.confirm
+        behaviour.reconnectsAfter = self.reconnectAfter
+        behaviour.dataBytes = self.data.map { min(max(0, $0), 1 << 20) }
+        behaviour.registerQueries = self.registerQuery
         behaviour.vanishesAfter = self.vanishAfter
         behaviour.refusesFinish = self.refuseFinish
         behaviour.writeRefusal = try self.refuseWrite.map { try code($0) }

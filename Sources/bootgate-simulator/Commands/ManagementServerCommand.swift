@@ -3,7 +3,7 @@ internal import ArgumentParser
 struct ManagementServerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "lwm2m-server",
-        abstract: "A LwM2M server that knows only plain CoAP.",
+        abstract: "A LwM2M server: plain CoAP, or DTLS with --psk.",
         discussion: "After each registration it reads, writes, executes and observes, in this order and one at a time."
     )
 
@@ -30,6 +30,11 @@ struct ManagementServerCommand: ParsableCommand {
     @Flag(help: "Never answer a request.")
     var silent = false
 
+    @Flag(help: "With --psk: refuse a device whose name is not its identity.")
+    var bindIdentities = false
+
+    @OptionGroup var security: ServerSecurityOptions
+
     @OptionGroup var common: CommonOptions
 
     func run() throws {
@@ -39,10 +44,11 @@ struct ManagementServerCommand: ParsableCommand {
             operations: self.operations,
             refusal: refusal,
             isSilent: self.silent,
+            bindsIdentities: self.bindIdentities,
             events: events
         )
         let stack = try validated { try CoAPStack(role: server, verbose: self.common.verbose) }
-        let port = try validated { try stack.listen(on: try SocketAddress(parsing: self.listen)) }
+        let port = try validated { try self.security.listen(stack, on: self.listen) }
         events.report("listening", ["port": .integer(Int64(port))])
         _ = self.common.loop(stack, standard: 1e9).run { _ in
             server.sendDueOperations(stack)

@@ -78,6 +78,7 @@ struct ObjectTree {
             return (TLV.write(records), ContentFormat.tlv)
         }
         guard path.count == 3, let value = resources[path[2]] else { return nil }
+        if path[0] == 19 { return (value, ContentFormat.octets) }
         if Self.isInteger(object: path[0], resource: path[2]), let number = TLV.integer(of: value) {
             return (Array(String(number).utf8), ContentFormat.text)
         }

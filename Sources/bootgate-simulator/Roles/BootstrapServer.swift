@@ -1,12 +1,15 @@
 internal import CCoAPOpenSSL
 
-/// A bootstrap server of the old kind: plain CoAP, TLV, and each write only after the answer to the one before.
+/// A bootstrap server of the old kind: TLV, and each write only after the answer to the one before.
 ///
 /// It tells devices apart by address and port, and speaks to each from the socket that it listens on.
 final class BootstrapServer: CoAPRole {
     /// What it writes, and how it misbehaves.
     struct Behaviour {
         var server: (uri: String, shortServerID: Int64)
+        /// What devices show to that server; without it the account has no security. `{endpoint}` in the identity is the
+        /// device's name.
+        var serverCredentials: (identity: String, key: [UInt8])?
         var bootstrap: (uri: String, shortServerID: Int64)?
         var extraServers: [(uri: String, shortServerID: Int64)] = []
         var lifetime: Int64 = 86400
@@ -38,6 +41,7 @@ final class BootstrapServer: CoAPRole {
     /// One device in the middle of its bootstrap.
     private struct Run {
         var endpoint: String
+        let steps: [Step]
         /// Of the request that began it: the same again is a repetition.
         var messageID: Int32
         var next = 0
@@ -48,28 +52,27 @@ final class BootstrapServer: CoAPRole {
     }
 
     private let behaviour: Behaviour
-    private let steps: [Step]
     private let events: EventStream
     private var runs: [Peer: Run] = [:]
 
     init(_ behaviour: Behaviour, events: EventStream) {
         self.behaviour = behaviour
         self.events = events
-        self.steps = Self.steps(behaviour)
     }
 
-    private static func steps(_ behaviour: Behaviour) -> [Step] {
+    private static func steps(_ behaviour: Behaviour, for endpoint: String) -> [Step] {
+        var first = Account(
+            uri: behaviour.server.uri,
+            isBootstrapServer: false,
+            shortServerID: behaviour.server.shortServerID
+        )
+        if let (identity, key) = behaviour.serverCredentials {
+            first.securityMode = Account.preSharedKey
+            first.identity = Array(identity.replacing("{endpoint}", with: endpoint).utf8)
+            first.key = key
+        }
         // The bootstrap account is instance 1, so further servers come after it.
-        var accounts: [(instance: UInt16, account: Account)] = [
-            (
-                0,
-                Account(
-                    uri: behaviour.server.uri,
-                    isBootstrapServer: false,
-                    shortServerID: behaviour.server.shortServerID
-                )
-            )
-        ]
+        var accounts: [(instance: UInt16, account: Account)] = [(0, first)]
         var servers: [(instance: UInt16, settings: ServerSettings)] = [
             (0, ServerSettings(shortServerID: behaviour.server.shortServerID, lifetime: behaviour.lifetime))
         ]
@@ -119,7 +122,7 @@ final class BootstrapServer: CoAPRole {
             "request",
             [
                 "peer": .text(peer.description), "method": .text(request.code.description), "path": .text(request.path),
-                "queries": .list(request.queries),
+                "queries": .list(request.queries), "identity": peer.identity.map(EventValue.text),
             ]
         )
         if self.behaviour.isSilent { return nil }
@@ -132,6 +135,7 @@ final class BootstrapServer: CoAPRole {
         if let run = self.runs[peer], run.messageID == request.messageID { return Message(.changed) }
         self.runs[peer] = Run(
             endpoint: endpoint,
+            steps: Self.steps(self.behaviour, for: endpoint),
             messageID: request.messageID,
             notBefore: .now.advanced(by: self.behaviour.pause)
         )
@@ -149,7 +153,7 @@ final class BootstrapServer: CoAPRole {
     func sendDueSteps(_ stack: CoAPStack, now: ContinuousClock.Instant) {
         for (peer, run) in self.runs where run.outstanding == nil && run.notBefore <= now {
             if let lastStep = self.behaviour.lastStep, run.next >= lastStep { continue }
-            let step = self.steps[run.next]
+            let step = run.steps[run.next]
             var message = Message(step.code, path: step.path)
             if !step.payload.isEmpty { message.setPayload(step.payload, format: ContentFormat.tlv) }
             if let retransmission = self.behaviour.retransmission {
@@ -181,7 +185,7 @@ final class BootstrapServer: CoAPRole {
         self.advance(peer, failure: failure.rawValue)
     }
 
-    func connected(to peer: Peer) {}
+    func connected(to peer: Peer) { self.events.report("connected", ["peer": .text(peer.description)]) }
 
     private func advance(_ peer: Peer, failure: String?) {
         guard var run = self.runs[peer] else { return }
@@ -192,7 +196,7 @@ final class BootstrapServer: CoAPRole {
         self.runs[peer] = run
         if let failure, !self.behaviour.continuesAfterFailure {
             self.end(peer, "aborted", reason: failure)
-        } else if run.next == self.steps.count {
+        } else if run.next == run.steps.count {
             self.end(peer, run.hasFailed ? "aborted" : "finished", reason: run.hasFailed ? "a step failed" : nil)
         }
     }
@@ -214,7 +218,7 @@ final class BootstrapServer: CoAPRole {
         code: Code? = nil,
         reason: String? = nil
     ) -> KeyValuePairs<String, EventValue?> {
-        let step = self.steps[run.next]
+        let step = run.steps[run.next]
         return [
             "peer": .text(peer.description), "endpoint": .text(run.endpoint), "step": .integer(Int64(run.next + 1)),
             "method": .text(step.code.description), "path": .text(step.path),

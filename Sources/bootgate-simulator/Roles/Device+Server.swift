@@ -1,9 +1,14 @@
 internal import CCoAPOpenSSL
 
 extension Device {
-    /// A resource that a server watches.
+    /// A resource, or several together, that a server watches.
     struct Observation {
-        var path: [UInt16]
+        enum Target: Equatable {
+            case resource([UInt16])
+            case composite([String])
+        }
+
+        var target: Target
         var remaining: Int
         var sequence: UInt32 = 1
         var next: ContinuousClock.Instant
@@ -36,9 +41,9 @@ extension Device {
         case .delete where path.count < 3:
             let objects = self.objects
             self.objects.delete(at: path) { object, instance in
-                // A device keeps its way back, and object 3 cannot go.
+                // A device keeps its way back, and objects 3 and 19 cannot go.
                 if object == 0 { return objects[0][instance]?[1] == [1] }
-                return object == 3
+                return object == 3 || object == 19
             }
             return Message(.deleted)
         case .put:
@@ -108,6 +113,7 @@ extension Device {
     // MARK: - While it is registered
 
     private func managementAnswer(_ request: Message) -> Message {
+        if request.code == .fetch || request.code == .iPatch { return self.compositeAnswer(request) }
         guard let path = ObjectTree.numbers(of: request.path), let object = path.first else {
             return Message(.notFound)
         }
@@ -115,6 +121,11 @@ extension Device {
         if object == 0 { return Message(.unauthorized) }
         switch request.code {
         case .get: return self.readAnswer(request, path)
+        case .put where !request.queries.isEmpty: return Message(.changed)
+        case .delete where path.count == 2 && object != 3 && object != 1:
+            self.objects.delete(at: path) { _, _ in false }
+            return Message(.deleted)
+        case .post where path.count == 1: return self.createAnswer(request, path)
         case .put:
             guard self.objects.read(path) != nil else { return Message(.notFound) }
             do throws(ObjectTree.WriteProblem) {
@@ -129,22 +140,81 @@ extension Device {
     }
 
     private func readAnswer(_ request: Message, _ path: [UInt16]) -> Message {
+        if request.accepts == ContentFormat.linkFormat {
+            var answer = Message(.content)
+            answer.setPayload(Array(self.objects.links.utf8), format: ContentFormat.linkFormat)
+            return answer
+        }
         guard let (payload, format) = self.objects.read(path) else { return Message(.notFound) }
         var answer = Message(.content)
+        self.observe(.resource(path), request, &answer)
+        answer.setPayload(payload, format: format)
+        return answer
+    }
+
+    /// Begins or ends an observation if the request asks for it.
+    private func observe(_ target: Observation.Target, _ request: Message, _ answer: inout Message) {
         switch request.observe {
         case 0:
             let first = ContinuousClock.now.advanced(by: .milliseconds(200))
             self.observations[request.token] = Observation(
-                path: path,
+                target: target,
                 remaining: self.behaviour.notifications,
                 next: first
             )
             answer.add(COAP_OPTION_OBSERVE, integer: 0)
-        case 1: self.observations[request.token] = nil
+        case 1: self.endObservation(request.token, reason: "cancelled")
         default: break
         }
-        answer.setPayload(payload, format: format)
-        return answer
+    }
+
+    func endObservation(_ token: [UInt8], reason: String) {
+        guard self.observations.removeValue(forKey: token) != nil else { return }
+        self.events.report("unobserved", ["reason": .text(reason)])
+    }
+
+    /// Composite operations, in SenML JSON: reads or writes several resources at a time (LwM2M 1.1).
+    private func compositeAnswer(_ request: Message) -> Message {
+        guard request.contentFormat == ContentFormat.senMLJSON, let records = SenML.read(request.payload) else {
+            return Message(.unsupportedContentFormat)
+        }
+        guard request.code == .iPatch else {
+            var answer = Message(.content)
+            let paths = records.map(\.name)
+            self.observe(.composite(paths), request, &answer)
+            answer.setPayload(self.composite(paths), format: ContentFormat.senMLJSON)
+            return answer
+        }
+        for record in records {
+            guard let path = ObjectTree.numbers(of: record.name), path.count == 3, path[0] != 0,
+                let text = record.text
+            else { return Message(.badRequest) }
+            var resources = self.objects[path[0]][path[1]] ?? [:]
+            resources[path[2]] = Array(text.utf8)
+            self.objects.set(path[0], path[1], resources)
+        }
+        return Message(.changed)
+    }
+
+    private func composite(_ paths: [String]) -> [UInt8] {
+        SenML.write(
+            paths.compactMap { path in
+                guard let numbers = ObjectTree.numbers(of: path), numbers.first != 0,
+                    let value = self.objects.read(numbers)
+                else { return nil }
+                return SenML.Record(name: path, text: String(decoding: value.payload, as: UTF8.self))
+            }
+        )
+    }
+
+    /// Makes the instance that the server describes, or the next one.
+    private func createAnswer(_ request: Message, _ path: [UInt16]) -> Message {
+        do throws(ObjectTree.WriteProblem) {
+            _ = try self.objects.write(request.payload, format: request.contentFormat, at: path)
+            return Message(.created)
+        } catch {
+            return Message(error.code)
+        }
     }
 
     private func executeAnswer(_ path: [UInt16]) -> Message {
@@ -168,18 +238,29 @@ extension Device {
             }
             var observation = observation
             observation.remaining -= 1
-            if observation.path == [3, 0, 13] { self.setTime(Int64(observation.sequence)) }
-            guard let (payload, format) = self.objects.read(observation.path) else { continue }
+            let value: (payload: [UInt8], format: UInt16)?
+            let name: String
+            switch observation.target {
+            case .resource(let path):
+                if path == [3, 0, 13] { self.setTime(Int64(observation.sequence)) }
+                value = self.objects.read(path)
+                name = "/" + path.map(String.init).joined(separator: "/")
+            case .composite(let paths):
+                if paths.contains("/3/0/13") { self.setTime(Int64(observation.sequence)) }
+                value = (self.composite(paths), ContentFormat.senMLJSON)
+                name = paths.joined(separator: " ")
+            }
+            guard let (payload, format) = value else { continue }
             var message = Message(.content)
             message.token = token
-            message.isConfirmable = observation.remaining == 0
+            message.isConfirmable = self.behaviour.confirmsNotifications || observation.remaining == 0
             message.add(COAP_OPTION_OBSERVE, integer: observation.sequence)
             message.setPayload(payload, format: format)
             stack.send(message, to: peer)
             self.events.report(
                 "notified",
                 [
-                    "path": .text("/" + observation.path.map(String.init).joined(separator: "/")),
+                    "path": .text(name),
                     "sequence": .integer(Int64(observation.sequence)),
                 ]
             )
@@ -187,6 +268,7 @@ extension Device {
             observation.next = now.advanced(by: .milliseconds(200))
             self.observations[token] = observation
             self.lastActivity = now
+            self.notified += 1
         }
     }
 

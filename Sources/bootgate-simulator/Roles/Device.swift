@@ -22,6 +22,14 @@ final class Device: CoAPRole {
         /// Registers from the port that it bootstrapped from.
         var reusesPort = false
         var notifications = 3
+        /// Every notification waits for its acknowledgement; otherwise only the last one.
+        var confirmsNotifications = false
+        /// After so many notifications it goes on, observations and all, with a new handshake from a new port.
+        var reconnectsAfter: Int?
+        /// Bytes of a file that it holds at `/19/0/0`; nil: no such object.
+        var dataBytes: Int?
+        /// What it asks for in its Register beyond the rest, `Q` for example.
+        var registerQueries: [String] = []
         var sendsEndpoint = true
         /// After so many answered requests of the bootstrap server it falls silent.
         var vanishesAfter: Int?
@@ -57,6 +65,8 @@ final class Device: CoAPRole {
     private(set) var phase: Phase = .idle
     var objects = ObjectTree()
     var observations: [[UInt8]: Observation] = [:]
+    /// Notifications sent so far.
+    var notified = 0
     /// Requests of the bootstrap server answered so far.
     var served = 0
     var lastActivity: ContinuousClock.Instant = .now
@@ -69,6 +79,7 @@ final class Device: CoAPRole {
     private var isConnected = false
     private var token: [UInt8]?
     private var location = ""
+    private var hasReconnected = false
     private var hasRepeated = false
     private var hasUpdated = false
 
@@ -77,6 +88,9 @@ final class Device: CoAPRole {
         self.events = events
         self.bootstrapAccount = behaviour.server
         self.objects.set(3, 0, [0: Array("Bootgate".utf8), 1: Array("simulator".utf8), 9: [100], 13: [0]])
+        if let count = behaviour.dataBytes {
+            self.objects.set(19, 0, [0: (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }])
+        }
     }
 
     /// The account of the LwM2M server to register at: a secure one first.
@@ -115,6 +129,9 @@ final class Device: CoAPRole {
             if self.mustBootstrap {
                 self.mustBootstrap = false
                 self.bootstrap(stack)
+            } else if let limit = self.behaviour.reconnectsAfter, self.notified >= limit, !self.hasReconnected {
+                self.hasReconnected = true
+                self.reconnect(stack)
             } else if self.mustUpdate {
                 self.mustUpdate = false
                 self.send(self.update, as: .updating, stack)
@@ -158,8 +175,17 @@ final class Device: CoAPRole {
         request.add(COAP_OPTION_URI_QUERY, "lt=\(self.lifetime(account))")
         request.add(COAP_OPTION_URI_QUERY, "lwm2m=\(self.behaviour.version)")
         request.add(COAP_OPTION_URI_QUERY, "b=U")
+        for parameter in self.behaviour.registerQueries { request.add(COAP_OPTION_URI_QUERY, parameter) }
         request.setPayload(Array(self.objects.links.utf8), format: ContentFormat.linkFormat)
         self.send(request, as: .registering, stack)
+    }
+
+    private func reconnect(_ stack: CoAPStack) {
+        guard let account = self.serverAccount else { return }
+        let observations = self.observations
+        guard self.connect(stack, to: account) else { return }
+        self.observations = observations
+        self.send(self.update, as: .updating, stack)
     }
 
     private var update: Message {
@@ -297,6 +323,7 @@ final class Device: CoAPRole {
     }
 
     func failed(token: [UInt8]?, to peer: Peer, _ failure: DeliveryFailure) {
+        if let token, peer == self.peer { self.endObservation(token, reason: failure.rawValue) }
         guard peer == self.peer, token == nil || token == self.token else { return }
         // Nothing was asked of a server that closes the connection to a device at rest.
         let reason = token == nil && !self.isConnected ? DeliveryFailure.handshake : failure

@@ -1,6 +1,6 @@
 internal import CCoAPOpenSSL
 
-/// A LwM2M server of the old kind: plain CoAP, told apart by address and port.
+/// A LwM2M server of the old kind: devices are told apart by address and port.
 ///
 /// After a registration it sends the requests that it was given, one after another, from the socket it listens on.
 final class ManagementServer: CoAPRole {
@@ -45,16 +45,20 @@ final class ManagementServer: CoAPRole {
     private let operations: [Operation]
     private let refusal: Code?
     private let isSilent: Bool
+    private let bindsIdentities: Bool
     private let events: EventStream
     private var registrations: [String: Registration] = [:]
     private var observations: [[UInt8]: (peer: Peer, path: String)] = [:]
     private var count = 0
 
-    /// - Parameter refusal: the answer to every Register, if it is to be refused.
-    init(operations: [Operation], refusal: Code?, isSilent: Bool, events: EventStream) {
+    /// - Parameters:
+    ///   - refusal: the answer to every Register, if it is to be refused.
+    ///   - bindsIdentities: over DTLS, a device registers under the name that its identity is, or not at all.
+    init(operations: [Operation], refusal: Code?, isSilent: Bool, bindsIdentities: Bool, events: EventStream) {
         self.operations = operations
         self.refusal = refusal
         self.isSilent = isSilent
+        self.bindsIdentities = bindsIdentities
         self.events = events
     }
 
@@ -92,6 +96,10 @@ final class ManagementServer: CoAPRole {
             return Message(refusal)
         }
         guard let endpoint = request.query("ep") else { return Message(.badRequest) }
+        if self.bindsIdentities, peer.identity != endpoint {
+            self.events.report("refused", ["peer": .text(peer.description), "code": .text(Code.forbidden.description)])
+            return Message(.forbidden)
+        }
         var location = "/rd/\(self.count + 1)"
         if let known = self.registrations.first(where: {
             $0.value.peer == peer && $0.value.messageID == request.messageID
@@ -120,6 +128,7 @@ final class ManagementServer: CoAPRole {
             [
                 "peer": .text(peer.description), "endpoint": self.registrations[location].map { .text($0.endpoint) },
                 "location": .text(location), "queries": .list(request.queries),
+                "identity": peer.identity.map(EventValue.text),
                 "links": request.payload.isEmpty ? nil : .text(readable(request.payload)),
             ]
         )
@@ -165,7 +174,7 @@ final class ManagementServer: CoAPRole {
         self.report("undelivered", registration, operation, reason: failure.rawValue)
     }
 
-    func connected(to peer: Peer) {}
+    func connected(to peer: Peer) { self.events.report("connected", ["peer": .text(peer.description)]) }
 
     private func outstanding(_ token: [UInt8], _ peer: Peer) -> (String, Registration, Operation)? {
         for (location, registration) in self.registrations where registration.peer == peer {

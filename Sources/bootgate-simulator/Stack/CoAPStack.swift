@@ -13,6 +13,13 @@ struct Peer: Hashable, CustomStringConvertible {
         coap_session_get_addr_local(self.session).map { UInt16(bigEndian: $0.pointee.addr.sin.sin_port) } ?? 0
     }
 
+    /// What the client of a DTLS session has shown itself with; nil on a plain one.
+    var identity: String? {
+        guard let identity = coap_session_get_psk_identity(self.session) else { return nil }
+        let bytes = UnsafeBufferPointer(start: identity.pointee.s, count: identity.pointee.length)
+        return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
+    }
+
     private static func text(_ address: UnsafePointer<coap_address_t>?) -> String {
         guard let address else { return "unknown" }
         return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer in
@@ -72,7 +79,9 @@ final class CoAPStack {
         guard let resource = coap_resource_unknown_init(handleRequest) else {
             throw ArgumentProblem(description: "libcoap has no memory for a resource")
         }
-        for method in [COAP_REQUEST_GET, COAP_REQUEST_POST, COAP_REQUEST_DELETE] {
+        for method in [
+            COAP_REQUEST_GET, COAP_REQUEST_POST, COAP_REQUEST_DELETE, COAP_REQUEST_FETCH, COAP_REQUEST_IPATCH,
+        ] {
             coap_register_request_handler(resource, method, handleRequest)
         }
         coap_add_resource(context, resource)
@@ -83,10 +92,19 @@ final class CoAPStack {
         coap_cleanup()
     }
 
-    /// Opens a plain socket and returns its port.
-    func listen(on address: SocketAddress) throws -> UInt16 {
+    /// From now on bodies come and go in blocks where they have to, and libcoap puts them together (RFC 7959).
+    func carryBlocks() {
+        coap_context_set_block_mode(self.context, UInt8(COAP_BLOCK_USE_LIBCOAP | COAP_BLOCK_SINGLE_BODY))
+    }
+
+    /// Opens a socket, over DTLS when there are keys, and returns its port.
+    func listen(on address: SocketAddress, keys: ServerKeys? = nil) throws -> UInt16 {
+        if let keys, !keys.serve(self.context) {
+            throw ArgumentProblem(description: "libcoap takes no keys: it was built without DTLS")
+        }
         var storage = address.storage
-        guard let endpoint = coap_new_endpoint(self.context, &storage, COAP_PROTO_UDP),
+        let transport = keys == nil ? COAP_PROTO_UDP : COAP_PROTO_DTLS
+        guard let endpoint = coap_new_endpoint(self.context, &storage, transport),
             let text = coap_endpoint_str(endpoint).map({ String(cString: $0) }),
             let port = text.split(separator: " ").first?.split(separator: ":").last.flatMap({ UInt16($0) })
         else {
@@ -195,10 +213,10 @@ private func withOptionalPointer<Value, R>(to value: inout Value?, _ body: (Unsa
 // MARK: - What libcoap calls
 
 private func handleRequest(
-    _: OpaquePointer?,
+    resource: OpaquePointer?,
     session: OpaquePointer?,
     request: OpaquePointer?,
-    _: UnsafePointer<coap_string_t>?,
+    query: UnsafePointer<coap_string_t>?,
     response: OpaquePointer?
 ) {
     guard let (stack, peer) = CoAPStack.of(session), let request, let response else { return }
@@ -209,7 +227,13 @@ private func handleRequest(
         return
     }
     coap_pdu_set_code(response, coap_pdu_code_t(rawValue: UInt32(answer.code.rawValue)))
-    if !answer.write(into: response) { coap_pdu_set_code(response, COAP_RESPONSE_CODE_INTERNAL_ERROR) }
+    let isWritten =
+        if answer.payload.count > Message.wholeBody {
+            answer.writeInBlocks(into: response, to: request, of: resource, query, session)
+        } else {
+            answer.write(into: response)
+        }
+    if !isWritten { coap_pdu_set_code(response, COAP_RESPONSE_CODE_INTERNAL_ERROR) }
 }
 
 private func handleResponse(

@@ -22,12 +22,15 @@ struct Code: Equatable, CustomStringConvertible {
     static let post = Code(0, 2)
     static let put = Code(0, 3)
     static let delete = Code(0, 4)
+    static let fetch = Code(0, 5)
+    static let iPatch = Code(0, 7)
     static let created = Code(2, 1)
     static let deleted = Code(2, 2)
     static let changed = Code(2, 4)
     static let content = Code(2, 5)
     static let badRequest = Code(4, 0)
     static let unauthorized = Code(4, 1)
+    static let forbidden = Code(4, 3)
     static let notFound = Code(4, 4)
     static let methodNotAllowed = Code(4, 5)
     static let notAcceptable = Code(4, 6)
@@ -41,6 +44,8 @@ struct Code: Equatable, CustomStringConvertible {
         case .post: "POST"
         case .put: "PUT"
         case .delete: "DELETE"
+        case .fetch: "FETCH"
+        case .iPatch: "iPATCH"
         default:
             "\(self.rawValue >> 5)." + (self.rawValue & 0x1F < 10 ? "0" : "") + "\(self.rawValue & 0x1F)"
         }
@@ -52,6 +57,7 @@ enum ContentFormat {
     static let text: UInt16 = 0
     static let linkFormat: UInt16 = 40
     static let octets: UInt16 = 42
+    static let senMLJSON: UInt16 = 110
     static let tlv: UInt16 = 11542
 }
 
@@ -83,6 +89,7 @@ struct Message {
     var queries: [String] { self.texts(COAP_OPTION_URI_QUERY) }
     var location: String { "/" + self.texts(COAP_OPTION_LOCATION_PATH).joined(separator: "/") }
     var contentFormat: UInt16? { self.number(COAP_OPTION_CONTENT_FORMAT).map { UInt16(truncatingIfNeeded: $0) } }
+    var accepts: UInt16? { self.number(COAP_OPTION_ACCEPT).map { UInt16(truncatingIfNeeded: $0) } }
     var observe: UInt32? { self.number(COAP_OPTION_OBSERVE) }
 
     /// The value of the query parameter `name=value`.
@@ -138,10 +145,30 @@ extension Message {
             }
         }
         var length = 0
+        var offset = 0
+        var total = 0
         var data: UnsafePointer<UInt8>?
-        if coap_get_data(pdu, &length, &data) != 0 {
+        if coap_get_data_large(pdu, &length, &data, &offset, &total) != 0 {
             self.payload = Array(UnsafeBufferPointer(start: data, count: length))
         }
+    }
+
+    /// Bodies above this go out in blocks.
+    static let wholeBody = 1024
+
+    /// Writes the answer and lets libcoap send it block by block, as the other end asks for them.
+    func writeInBlocks(
+        into response: OpaquePointer, to request: OpaquePointer, of resource: OpaquePointer?,
+        _ query: UnsafePointer<coap_string_t>?, _ session: OpaquePointer?
+    ) -> Bool {
+        // libcoap keeps the bytes until the last block has gone.
+        let bytes = UnsafeMutablePointer<UInt8>.allocate(capacity: self.payload.count)
+        bytes.initialize(from: self.payload, count: self.payload.count)
+        return coap_add_data_large_response(
+            resource, session, request, response, query, self.contentFormat ?? ContentFormat.octets, -1, 0,
+            self.payload.count, bytes, { _, pointer in pointer?.assumingMemoryBound(to: UInt8.self).deallocate() },
+            bytes
+        ) != 0
     }
 
     /// Writes options and payload into a message that libcoap has begun; false when it does not fit.

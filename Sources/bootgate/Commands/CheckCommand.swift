@@ -2,10 +2,11 @@ internal import ArgumentParser
 internal import DTLS
 internal import Gateway
 internal import LwM2M
+internal import Publishing
 internal import Records
 
 /// `bootgate check`: the configuration with the same eyes as `serve`, and what the machine allows.
-struct CheckCommand: ParsableCommand {
+struct CheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
         abstract: "Check the configuration: mistakes, risks, capacity.",
@@ -15,9 +16,13 @@ struct CheckCommand: ParsableCommand {
 
     @OptionGroup var config: ConfigurationOption
 
-    func run() throws {
-        let configuration = try self.config.load(showsWarnings: true)
+    func run() async throws {
+        var configuration = try self.config.load(showsWarnings: true)
         _ = try reporting { try configuration.recordsConfiguration() }
+        for warning in try reporting({ try configuration.readUpstreamKeys() }) {
+            Terminal.complain("warning: \(warning)")
+        }
+        if let publisher = try reporting({ try configuration.publisher() }) { await publisher.close() }
         let gateway = configuration.gateway
         let capacity = PoolCapacity.current(addresses: gateway.pool.from.count)
         Terminal.say("listeners          \(gateway.listeners.count)")
@@ -38,9 +43,17 @@ struct CheckCommand: ParsableCommand {
 }
 
 extension BootgateConfiguration {
-    /// Why the linked library cannot serve the `coaps` listeners; nil when there are none, or when it can.
+    /// Why the linked library cannot serve the `coaps` listeners, or reach the servers over `coaps`; nil when there are
+    /// none, or when it can.
     var dtlsObstacle: String? {
-        guard self.gateway.listeners.contains(where: { $0.security == .dtls }) else { return nil }
-        return DTLSLibrary.serverObstacle()
+        if self.gateway.listeners.contains(where: { $0.security == .dtls }), let obstacle = DTLSLibrary.serverObstacle()
+        {
+            return obstacle
+        }
+        let servers = self.gateway.bootstrap.upstreams + self.gateway.servers.compactMap(\.relay)
+        guard servers.contains(where: { $0.credentials != nil }) else { return nil }
+        if let obstacle = DTLSLibrary.obstacle() { return obstacle }
+        guard !self.gateway.dtls.suites.contains(where: DTLSLibrary.suites.contains) else { return nil }
+        return DTLSError.noSuite(self.gateway.dtls.suites).description
     }
 }

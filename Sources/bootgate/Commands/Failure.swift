@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
 internal import Gateway
+internal import Publishing
 internal import Records
 
 /// The exit codes of the command, as `sysexits.h` names them.
@@ -37,6 +38,8 @@ func reporting<R>(_ body: () throws -> R) throws -> R {
         return try body()
     } catch let error as RecordsError {
         throw fail(ExitStatus(error.kind), error.description)
+    } catch let error as PublicationSetupError {
+        throw fail(.badConfiguration, error.description)
     }
 }
 
@@ -45,5 +48,7 @@ func reporting<R>(_ body: () async throws -> R) async throws -> R {
         return try await body()
     } catch let error as RecordsError {
         throw fail(ExitStatus(error.kind), error.description)
+    } catch let error as PublicationSetupError {
+        throw fail(.badConfiguration, error.description)
     }
 }

@@ -21,8 +21,10 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var config: ConfigurationOption
 
     func run() async throws {
-        let configuration = try self.config.load(showsWarnings: true)
-        if let obstacle = configuration.dtlsObstacle { throw fail(.unavailable, obstacle) }
+        var loaded = try self.config.load(showsWarnings: true)
+        if let obstacle = loaded.dtlsObstacle { throw fail(.unavailable, obstacle) }
+        let keyWarnings = try reporting { try loaded.readUpstreamKeys() }
+        let configuration = loaded
         // The log's reader may go away; SIGHUP means nothing yet, and must not end the gateway.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGHUP, SIG_IGN)
@@ -31,6 +33,7 @@ struct ServeCommand: AsyncParsableCommand {
         var logger = Logger(label: "bootgate") { LineLogHandler(label: $0, format: log.format) }
         logger.logLevel = Logger.Level(rawValue: log.level.rawValue) ?? .info
 
+        let publisher = try reporting { try configuration.publisher() }
         let (records, journal) = try await reporting { () async throws -> (Records, AuditJournal) in
             var audit = AuditConfiguration(
                 state: configuration.state, node: ServeService.node, signingKey: configuration.audit.signingKey
@@ -40,10 +43,10 @@ struct ServeCommand: AsyncParsableCommand {
             let records = try Records(try configuration.recordsConfiguration(), logger: logger)
             return (records, try AuditJournal(audit, logger: logger))
         }
-        for warning in records.warnings + journal.warnings { logger.warning("\(warning)") }
+        for warning in keyWarnings + records.warnings + journal.warnings { logger.warning("\(warning)") }
         let service = ServeService(
-            configuration: configuration, records: records, journal: journal, logger: logger,
-            loop: MultiThreadedEventLoopGroup.singleton.next()
+            configuration: configuration, records: records, journal: journal, publisher: publisher,
+            logger: logger, loop: MultiThreadedEventLoopGroup.singleton.next()
         )
         let group = ServiceGroup(
             services: [service], gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger.quiet

@@ -1,4 +1,5 @@
 package import Gateway
+package import Publishing
 package import Records
 
 /// The whole configuration file after it was read and checked: what the data path runs with, and what only the command
@@ -10,6 +11,10 @@ package struct BootgateConfiguration: Sendable {
     package var records = Records()
     package var audit = Audit()
     package var log = Log()
+    /// The keys of fixed pairs in ``gateway``, which are empty there until ``readUpstreamKeys()``.
+    package var upstreamKeys: [UpstreamKey] = []
+    /// How servers that terminate DTLS themselves are told of keys, by the name of their entry in `servers`.
+    package var publications: [String: Publication] = [:]
 
     package init(gateway: GatewayConfiguration) { self.gateway = gateway }
 
@@ -20,6 +25,19 @@ package struct BootgateConfiguration: Sendable {
         package var identityPattern = "{iccid}"
         /// How a record that names no endpoint client name gets one.
         package var endpointPattern = "{iccid}"
+    }
+
+    /// `publish` of one server, secrets not yet read.
+    package struct Publication: Sendable, Equatable {
+        package var form: PublicationTarget.Form
+        package var url: String
+        package var token: SecretSource?
+        /// PEM files of mutual TLS, and of the roots that the server's certificate must lead to.
+        package var certificate: String?
+        package var key: SecretSource?
+        package var trustRoots: String?
+        package var timeout: Duration
+        package var keys: GatewayConfiguration.KeysPerEndpoint
     }
 
     package struct Audit: Sendable, Equatable {

@@ -196,6 +196,8 @@ struct ReadingContext {
     let collector: DiagnosticCollector
     /// Folder of the configuration file; relative paths in it start here.
     let folder: String
+    /// Where secrets that the gateway needs come from.
+    let keys = UpstreamKeyCollector()
 
     func absolute(_ path: String) -> String {
         path.hasPrefix("/") || self.folder.isEmpty ? path : "\(self.folder)/\(path)"

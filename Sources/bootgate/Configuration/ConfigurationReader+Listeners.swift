@@ -71,14 +71,6 @@ extension ConfigurationReader {
     ) -> [GatewayConfiguration.Listener] {
         let relayed = servers.map(\.value).filter { $0.relay != nil && $0.device.plain != nil }.map(\.name)
         let leadingBack = servers.filter { relayed.contains($0.value.name) && $0.value.device.plain == account.plain }
-        if listeners.contains(where: { $0.value.security == .plain }) {
-            for entry in leadingBack {
-                entry.node.warning(
-                    "servers.\(entry.value.name).device.plain leads back to this gateway: "
-                        + NotThereYet.plainRegistration.message
-                )
-            }
-        }
         return listeners.map { entry in
             var listener = entry.value
             guard listener.security == .plain else { return listener }

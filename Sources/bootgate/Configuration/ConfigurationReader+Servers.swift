@@ -22,33 +22,6 @@ extension ConfigurationReader {
         return .init(upstreams: upstreams, account: account)
     }
 
-    private func upstream(_ node: ConfigurationNode) -> GatewayConfiguration.Upstream? {
-        guard node.isMapping else { return self.upstreamURI(node, else: .upstreamOverDTLS) }
-        guard let fields = node.mapping() else { return nil }
-        let upstream = fields.require("uri", "write one such as coap://10.1.0.10:5683") {
-            self.upstreamURI($0, else: .upstreamOverDTLS)
-        }
-        for key in ["identity", "credentials"] { fields.node(key)?.notThereYet(.upstreamCredentials) }
-        if let key = fields.node("key") {
-            _ = self.secret(key)
-            key.notThereYet(.upstreamCredentials)
-        }
-        fields.finish()
-        return upstream
-    }
-
-    private func upstreamURI(
-        _ node: ConfigurationNode,
-        else missing: NotThereYet
-    ) -> GatewayConfiguration.Upstream? {
-        guard let uri = node.uri([.coap, .coaps], example: "coap://10.1.0.10:5683") else { return nil }
-        guard uri.scheme == .coap else {
-            node.notThereYet(missing)
-            return nil
-        }
-        return self.checkReachable(uri, node) ? .init(uri: uri) : nil
-    }
-
     /// `{ secure: coaps://…, plain: coap://… }`, at least one of the two.
     private func deviceURIs(_ node: ConfigurationNode) -> GatewayConfiguration.DeviceURIs? {
         guard let fields = node.mapping("{ secure: \"coaps://HOST:PORT\", plain: \"coap://HOST:PORT\" }") else {
@@ -73,7 +46,7 @@ extension ConfigurationReader {
         return uri
     }
 
-    private func checkReachable(_ uri: ServerURI, _ node: ConfigurationNode) -> Bool {
+    func checkReachable(_ uri: ServerURI, _ node: ConfigurationNode) -> Bool {
         guard IPAddress(uri.host)?.isUnspecified == true else { return true }
         node.mistake("\(node.path) is the address of no machine; write the address at which it is reached")
         return false
@@ -127,17 +100,33 @@ extension ConfigurationReader {
         )
         let relayNode = fields.node("relay")
         let relay = relayNode.flatMap(self.relay)
-        let publish = fields.node("publish")
-        publish?.notThereYet(.publication)
+        let publishNode = fields.node("publish")
+        let publish = publishNode.flatMap(self.publication)
         fields.finish()
-        if relayNode == nil, publish == nil {
+        if let publishNode, relayNode != nil {
+            publishNode.mistake(
+                "servers.\(name) has both relay and publish; keep relay for a server behind this gateway, publish for one "
+                    + "that speaks DTLS itself")
+        }
+        if let publishNode, publish != nil, device?.secure == nil {
+            publishNode.warning(
+                "servers.\(name).device has no secure address, so no key is ever made for this server: write secure")
+        }
+        if relayNode == nil, publishNode == nil {
             node.warning(
                 "servers.\(name) has neither relay nor publish; its devices register past this gateway with a key that the "
                     + "server does not know: write relay: { to: \"coap://HOST:PORT\" }"
             )
         }
-        guard let match, let device, relayNode == nil || relay != nil else { return nil }
-        return .init(name: name, matchURI: match.uri, matchShortServerID: match.ssid, device: device, relay: relay)
+        guard let match, let device, relayNode == nil || relay != nil, publishNode == nil || publish != nil else {
+            return nil
+        }
+        self.crossCheck(relay: relay, match: match.uri, at: relayNode ?? node, name: name)
+        if let publish { self.publications.add(publish, for: name) }
+        return .init(
+            name: name, matchURI: match.uri, matchShortServerID: match.ssid, device: device, relay: relay,
+            publishedKeys: publish?.keys
+        )
     }
 
     private func match(_ node: ConfigurationNode) -> (uri: ServerURI?, ssid: UInt16?)? {
@@ -154,16 +143,6 @@ extension ConfigurationReader {
         let ssid = ssidNode.flatMap { $0.integer(1...65534) }.flatMap(UInt16.init(exactly:))
         guard (uriNode == nil) == (uri == nil), (ssidNode == nil) == (ssid == nil) else { return nil }
         return (uri, ssid)
-    }
-
-    private func relay(_ node: ConfigurationNode) -> GatewayConfiguration.Upstream? {
-        guard let fields = node.mapping("{ to: \"coap://HOST:PORT\" }") else { return nil }
-        let target = fields.require("to", "write the server's own address, such as coap://10.1.0.20:5683") {
-            self.upstreamURI($0, else: .relayOverDTLS)
-        }
-        for key in ["credentials", "identity", "key"] { fields.node(key)?.notThereYet(.relayCredentials) }
-        fields.finish()
-        return target
     }
 
     func unmatched(_ node: ConfigurationNode) -> GatewayConfiguration.Unmatched? {

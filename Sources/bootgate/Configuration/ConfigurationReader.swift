@@ -18,6 +18,8 @@ package struct ConfigurationReader {
     package static let maximumLength = 1 << 20
 
     let context: ReadingContext
+    /// `publish` of each server as it is read: only the command needs it, so it is no part of the server's rule.
+    let publications = PublicationCollector()
     private var collector: DiagnosticCollector { self.context.collector }
 
     /// Reads `text`; `folder` is where relative paths in it start.
@@ -96,14 +98,17 @@ package struct ConfigurationReader {
         configuration.state = file.read("state") { $0.filePath() } ?? configuration.state
         configuration.records = file.read("records", self.records) ?? configuration.records
         configuration.audit = file.read("audit") { self.audit($0, state: configuration.state) } ?? configuration.audit
+        configuration.publications = self.publications.all
         configuration.log = file.read("log", self.log) ?? configuration.log
         file.read("admin", self.admin)
         file.finish()
+        configuration.upstreamKeys = self.context.keys.all
 
         if let listeners, let servers, let bootstrap {
             self.crossCheck(listeners: listeners, servers: servers)
             if let account = file.node("bootstrap") {
                 self.crossCheck(account: bootstrap.account, at: account, listeners: listeners)
+                self.crossCheck(upstreams: bootstrap.upstreams, at: account, listeners: listeners)
             }
             configuration.gateway.listeners = self.assignServers(
                 listeners,

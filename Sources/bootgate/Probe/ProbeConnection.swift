@@ -133,7 +133,7 @@ final class ProbeConnection {
                     self.layer.respond(to: id, self.onRequest(request), now: .now, into: &self.events)
                 case .response(let id, let response): self.answered[id] = .success(response)
                 case .failed(let id, let failure): self.answered[id] = .failure(Unanswered(failure: failure))
-                case .acknowledged, .notification, .pong, .settled, .dropped: break
+                case .repeated, .acknowledged, .notification, .pong, .settled, .dropped: break
                 }
             }
         }

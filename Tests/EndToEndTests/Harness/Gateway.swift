@@ -46,15 +46,26 @@ extension Gateway {
 extension Stage {
     /// What a gateway is started with, besides what every one here has.
     struct Settings: Sendable {
-        /// The upstream bootstrap servers.
+        /// The upstream bootstrap servers: URIs, or mappings in braces.
         var upstreams: [String]
         /// The LwM2M server with short server ID 1111, as the bootstrap server writes it and as the relay reaches it.
         var server: String
+        /// Whether the rule names that address, and not its short server ID alone.
+        var matchesURI = true
+        /// Further keys of the relay, with a comma before them.
+        var relayCredentials = ""
         /// Repeats an unanswered upstream message after this time, so often.
         var upstreamPatience = "{ ack-timeout: 200ms, max-retransmit: 2 }"
         var devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2 }"
+        /// Plain devices are told the server itself, or the gateway, which then carries their registrations.
+        var carriesPlainRegistrations = false
+        /// `publish` of a server that terminates DTLS itself, in the place of `relay`.
+        var publish: String?
         /// Further lines of the file.
         var more = ""
+
+        /// What devices without DTLS are told.
+        fileprivate var plainServer: String { self.server.replacingOccurrences(of: "coaps://", with: "coap://") }
     }
 
     func gateway(_ settings: Settings) async throws -> Gateway {
@@ -62,19 +73,20 @@ extension Stage {
         let plainPort = try self.freePort()
         let gateway = "\(self.address):\(securePort)"
         let path = self.folder.path
+        let plain = "coap://\(self.address):\(plainPort)"
         let text = """
             state: \(path)/state
             records: { key: { file: \(path)/records.key } }
             audit: { signing-key: { file: \(path)/audit.key } }
             listeners: [ "coaps://\(gateway)", "coap://\(self.address):\(plainPort)" ]
             bootstrap:
-              upstreams: [ \(settings.upstreams.map { "\"\($0)\"" }.joined(separator: ", ")) ]
+              upstreams: [ \(settings.upstreams.map { $0.hasPrefix("{") ? $0 : "\"\($0)\"" }.joined(separator: ", ")) ]
               account: { secure: "coaps://\(gateway)", plain: "coap://\(self.address):\(plainPort)" }
             servers:
               meters:
-                match: { uri: "\(settings.server)", ssid: 1111 }
-                device: { secure: "coaps://\(gateway)", plain: "\(settings.server)" }
-                relay: { to: "\(settings.server)" }
+                match: { \(settings.matchesURI ? "uri: \"\(settings.server)\", " : "")ssid: 1111 }
+                device: { secure: "coaps://\(gateway)", plain: "\(settings.carriesPlainRegistrations ? plain : settings.plainServer)" }
+                \(settings.publish.map { "publish: \($0)" } ?? "relay: { to: \"\(settings.server)\"\(settings.relayCredentials) }")
             coap:
               upstream: \(settings.upstreamPatience)
               device: \(settings.devicePatience)
@@ -119,6 +131,22 @@ extension Stage {
     @discardableResult
     func sim(_ arguments: [String], at gateway: Gateway) async throws -> [String] {
         try await self.run("bootgate sim", Programs.gateway, ["sim"] + arguments + ["--config", gateway.configuration])
+    }
+
+    /// A gateway, the bootstrap server of the simulator, and a LwM2M server on aiocoap that carries `operations` out.
+    func managed(
+        _ operations: [String], plain: Bool = false
+    ) async throws -> (gateway: Gateway, management: Server) {
+        let port = try self.freePort()
+        let program = try self.start(
+            "LwM2M server on aiocoap", Programs.python,
+            [try Programs.resource("lwm2m_server.py"), self.address, "\(port)"] + operations)
+        try await program.event("listening")
+        let management = Server(program: program, uri: "coap://\(self.address):\(port)")
+        let bootstrap = try await self.bootstrapServer(["--server-uri", management.uri, "--ssid", "1111"])
+        let gateway = try await self.gateway(
+            Settings(upstreams: [bootstrap.uri], server: management.uri, carriesPlainRegistrations: plain))
+        return (gateway, management)
     }
 
     /// A whole set: both servers, and a gateway in front of them.

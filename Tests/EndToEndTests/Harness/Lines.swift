@@ -3,6 +3,7 @@ internal import Synchronization
 /// The lines that a program writes, as they come.
 final class Lines: Sendable {
     private struct Waiter {
+        var takesUnfinished: Bool
         var matches: @Sendable (String) -> Bool
         var promise: Promise<String?>
     }
@@ -13,9 +14,10 @@ final class Lines: Sendable {
         var isEnded = false
         var waiters: [Waiter] = []
 
-        mutating func takeWaiters(for line: String) -> [Waiter] {
-            let taken = self.waiters.filter { $0.matches(line) }
-            if !taken.isEmpty { self.waiters.removeAll { $0.matches(line) } }
+        mutating func takeWaiters(for line: String, isFinished: Bool) -> [Waiter] {
+            let isMeant: (Waiter) -> Bool = { (isFinished || $0.takesUnfinished) && $0.matches(line) }
+            let taken = self.waiters.filter(isMeant)
+            if !taken.isEmpty { self.waiters.removeAll(where: isMeant) }
             return taken
         }
     }
@@ -32,10 +34,9 @@ final class Lines: Sendable {
                 self.state.withLock { $0.rest.append(byte) }
             }
         }
-        // What comes without an end of line counts as it stands.
         let (rest, waiters) = self.state.withLock { state in
             let rest = String(decoding: state.rest, as: UTF8.self)
-            return (rest, rest.isEmpty ? [] : state.takeWaiters(for: rest))
+            return (rest, rest.isEmpty ? [] : state.takeWaiters(for: rest, isFinished: false))
         }
         for waiter in waiters { waiter.promise.fulfill(rest) }
     }
@@ -55,19 +56,25 @@ final class Lines: Sendable {
             let line = String(decoding: state.rest, as: UTF8.self)
             state.rest = []
             state.complete.append(line)
-            return (line, state.takeWaiters(for: line))
+            return (line, state.takeWaiters(for: line, isFinished: true))
         }
         for waiter in waiters { waiter.promise.fulfill(line) }
     }
 
-    /// The first line, complete or not, of all so far and of those to come, that matches; nil when none does before the end or the limit.
-    func first(within limit: Duration, where matches: @Sendable @escaping (String) -> Bool) async -> String? {
+    /// The first line of all so far and of those to come that matches; nil when none does before the end or the limit.
+    ///
+    /// - Parameter takesUnfinished: also a line whose end has not come yet, as prompts and payloads have none.
+    func first(
+        within limit: Duration, takesUnfinished: Bool = false, where matches: @Sendable @escaping (String) -> Bool
+    ) async -> String? {
         let promise = Promise<String?>()
         let known: String?? = self.state.withLock { state in
             let rest = String(decoding: state.rest, as: UTF8.self)
-            if let line = state.complete.first(where: matches) ?? (matches(rest) ? rest : nil) { return .some(line) }
+            if let line = state.complete.first(where: matches) ?? (takesUnfinished && matches(rest) ? rest : nil) {
+                return .some(line)
+            }
             if state.isEnded { return .some(nil) }
-            state.waiters.append(Waiter(matches: matches, promise: promise))
+            state.waiters.append(Waiter(takesUnfinished: takesUnfinished, matches: matches, promise: promise))
             return nil
         }
         if let known { return known }

@@ -7,6 +7,8 @@ final class Stage: Sendable {
     let folder: URL
     /// An address of 127.0.0.0/8 that is this stage's own, so that ports cannot collide.
     let address: String
+    /// Another one, for a device that moves.
+    let otherAddress: String
     private let programs = Mutex<[Program]>([])
 
     private static let count = Atomic(0)
@@ -39,6 +41,7 @@ final class Stage: Sendable {
         let number = Self.count.add(1, ordering: .relaxed).newValue
         let process = Int(getpid())
         self.address = "127.\(64 + process / 250 % 64).\(1 + process % 250).\(1 + number % 250)"
+        self.otherAddress = "127.\(128 + process / 250 % 64).\(1 + process % 250).\(1 + number % 250)"
         self.folder = FileManager.default.temporaryDirectory.appendingPathComponent(
             "bootgate-test-\(process)-\(number)")
         try FileManager.default.createDirectory(
@@ -91,12 +94,24 @@ final class Stage: Sendable {
     }
 
     private func server(_ name: String, _ arguments: [String]) async throws -> Server {
-        let program = try self.start(
-            name, Programs.simulator, arguments + ["--listen", "\(self.address):0", "--timeout", "300"])
+        // A server that comes back says where it was.
+        let place = arguments.contains("--listen") ? [] : ["--listen", "\(self.address):0"]
+        let program = try self.start(name, Programs.simulator, arguments + place + ["--timeout", "300"])
         guard let port = try await program.event("listening").integer("port") else {
             throw Unexpected("the \(name) names no port")
         }
-        return Server(program: program, uri: "coap://\(self.address):\(port)")
+        let scheme = arguments.contains("--psk") ? "coaps" : "coap"
+        return Server(program: program, uri: "\(scheme)://\(self.address):\(port)")
+    }
+
+    /// A file with a key, as the configuration names them.
+    func keyFile(_ name: String, _ hexadecimal: String) throws -> String {
+        let path = self.folder.appendingPathComponent(name).path
+        guard
+            FileManager.default.createFile(
+                atPath: path, contents: Data(hexadecimal.utf8), attributes: [.posixPermissions: 0o600])
+        else { throw Unexpected("cannot write \(path)") }
+        return path
     }
 
     /// A device of the simulator that lives through its life once.
@@ -137,7 +152,7 @@ private actor Turns {
 enum Programs {
     static let gateway = Self.folder + "/bootgate"
     static let simulator = Self.folder + "/bootgate-simulator"
-    /// Python with the bindings of tinydtls and mbedTLS, as `scripts/test` installs it.
+    /// Python with the bindings of tinydtls and mbedTLS and with aiocoap, as `scripts/test` installs it.
     static let python = Self.checkout + "/.deps/venv/bin/python"
 
     static func resource(_ name: String) throws -> String {

@@ -19,8 +19,10 @@ extension BootstrapSession {
         struct Operation: Sendable {
             enum Stage: Sendable {
                 case atDevice
-                /// Finish, until the credentials are on disk.
+                /// Finish, until the credentials are on disk, and at servers that hold several of one endpoint.
                 case waitingForStore
+                /// Finish, until servers that hold one key of an endpoint have taken the new ones.
+                case waitingForPublication
             }
 
             let request: MessageLayer.RequestID
@@ -52,6 +54,12 @@ extension BootstrapSession {
         /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
         var held: [Held] = []
         var minted: [OneTimeCredential] = []
+        /// For servers whose accounts the device got without a key.
+        var granted: [PlainGrant] = []
+        /// Which bootstrap of its session this is; answers to orders of another one are none of its business.
+        let number: Int
+        /// A server with one key for each endpoint may know the new one instead of the old one.
+        var isPublished = false
         /// Store orders whose outcome is still open.
         var storing = 0
         /// Why something that the server wrote was refused: the cause of the end, if nothing better follows.
@@ -66,8 +74,9 @@ extension BootstrapSession {
 
         init(
             request: MessageLayer.RequestID, endpoint: String, query: [String], rewriter: AccountRewriter,
-            remaining: [GatewayConfiguration.Upstream]
+            remaining: [GatewayConfiguration.Upstream], number: Int
         ) {
+            self.number = number
             self.request = request
             self.endpoint = endpoint
             self.query = query
@@ -79,6 +88,8 @@ extension BootstrapSession {
         var isAnswered: Bool {
             if case .running = self.step { true } else { false }
         }
+
+        var hasMinted: Bool { !self.minted.isEmpty || !self.granted.isEmpty }
 
         /// Finish may go on to the device, as far as what was written is concerned.
         var mayFinish: Bool { !self.mustNotFinish && self.rewriter.mayFinish }
@@ -100,6 +111,15 @@ extension BootstrapSession {
 
         /// The first refusal is the cause that is told at the end.
         mutating func noteRefusal(_ cause: FailureCause) { self.refusal = self.refusal ?? cause }
+
+        /// The new credentials for servers that terminate DTLS themselves and hold as many keys of an endpoint as `keys` says.
+        func published(
+            _ keys: GatewayConfiguration.KeysPerEndpoint, under configuration: GatewayConfiguration
+        ) -> [OneTimeCredential] {
+            self.minted.filter { credential in
+                configuration.servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
+            }
+        }
 
         mutating func takeFirstHeld() -> Held? { self.held.isEmpty ? nil : self.held.removeFirst() }
 

@@ -38,6 +38,15 @@ extension BootstrapSession {
         return event
     }
 
+    func mintedEvent(_ grant: PlainGrant, of attempt: Attempt, _ time: Int64) -> AuditEvent {
+        var event = self.event(.credentialMinted, time, of: attempt)
+        event.detail = [
+            .init("server", .text(grant.key.server)), .init("ssid", .integer(Int64(grant.shortServerID))),
+            .init("security", .text(SecurityMode.noSec.name)),
+        ]
+        return event
+    }
+
     func writtenEvent(_ change: AccountChange, of attempt: Attempt, _ time: Int64) -> AuditEvent {
         var event = self.event(.bootstrapWritten, time, of: attempt)
         event.detail = [

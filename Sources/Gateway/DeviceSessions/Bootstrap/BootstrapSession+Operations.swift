@@ -106,6 +106,13 @@ extension BootstrapSession {
             self.attempt = attempt
             return
         }
+        for index in minted.indices {
+            // Which account it was minted for shows only now.
+            minted[index].written =
+                written.accounts.first {
+                    $0.server == minted[index].server && $0.shortServerID == minted[index].shortServerID
+                }?.written
+        }
         attempt.minted += minted
         guard written.payload.count <= Self.maximumPayload else {
             // What does not fit into one message would need block-wise transfer towards the device.
@@ -116,12 +123,15 @@ extension BootstrapSession {
             self.attempt = attempt
             return
         }
-        if !minted.isEmpty {
+        let granted = self.grants(for: written.accounts, of: attempt, wallClock: wallClock)
+        attempt.granted += granted
+        if !minted.isEmpty || !granted.isEmpty {
             attempt.storing += 1
-            actions.append(.store(minted))
+            actions.append(.store(minted, grants: granted))
             for credential in minted {
                 actions.append(.journal(self.mintedEvent(credential, of: attempt, wallClock)))
             }
+            for grant in granted { actions.append(.journal(self.mintedEvent(grant, of: attempt, wallClock))) }
         }
         for change in written.accounts {
             actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
@@ -131,6 +141,21 @@ extension BootstrapSession {
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
         passed.payload = written.payload
         self.passToDevice(id, passed, isFinish: false, into: &actions)
+    }
+
+    /// Leave to register for each relayed server whose account goes out without a key; once in a bootstrap (T30).
+    private func grants(for accounts: [AccountChange], of attempt: Attempt, wallClock: Int64) -> [PlainGrant] {
+        accounts.compactMap { account in
+            guard account.after.securityMode == SecurityMode.noSec.name, let server = account.server,
+                let shortServerID = account.shortServerID,
+                !attempt.granted.contains(where: { $0.key.server == server && $0.shortServerID == shortServerID }),
+                self.configuration.servers.contains(where: { $0.name == server && $0.relay != nil })
+            else { return nil }
+            return PlainGrant.mint(
+                for: self.subject.record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
+                at: wallClock
+            )
+        }
     }
 
     // MARK: - Finish
@@ -148,7 +173,57 @@ extension BootstrapSession {
             self.attempt?.step = .running(waiting)
             return
         }
-        self.passFinish(id, into: &actions)
+        self.publishBeforeFinish(id, into: &actions)
+    }
+
+    /// Everything is on disk. Servers that hold one key of an endpoint learn the new one now and not before, because the
+    /// device's old one counts there no more from then on.
+    private mutating func publishBeforeFinish(_ id: MessageLayer.RequestID, into actions: inout [Action]) {
+        let credentials = self.attempt?.published(.one, under: self.configuration) ?? []
+        guard !credentials.isEmpty else {
+            self.passFinish(id, into: &actions)
+            return
+        }
+        self.attempt?.isPublished = true
+        self.attempt?.step = .running(
+            Attempt.Operation(request: id, isFinish: true, stage: .waitingForPublication)
+        )
+        actions.append(.publish(credentials))
+    }
+
+    /// The servers have taken the new keys, or `failure` says why not: then Finish must not pass.
+    package mutating func credentialsPublished(
+        _ failure: FailureCause?, wallClock: Int64, into actions: inout [Action]
+    ) {
+        guard case .running(.some(let operation))? = self.attempt?.step,
+            case .waitingForPublication = operation.stage
+        else { return }
+        if let failure {
+            self.refuseFinish(operation, failure, wallClock: wallClock, into: &actions)
+        } else {
+            self.passFinish(operation.request, into: &actions)
+        }
+    }
+
+    private mutating func refuseFinish(
+        _ operation: Attempt.Operation, _ cause: FailureCause, wallClock: Int64, into actions: inout [Action]
+    ) {
+        self.attempt?.step = .running(nil)
+        actions.append(.answerUpstream(operation.request, CoAPResponse(.internalServerError)))
+        self.fail(cause, releasing: .parked, wallClock: wallClock, into: &actions)
+    }
+
+    /// Puts back what servers with one key for each endpoint knew before this attempt.
+    func restore(_ attempt: Attempt, into actions: inout [Action]) {
+        guard attempt.isPublished else { return }
+        actions.append(.restore(attempt.published(.one, under: self.configuration)))
+    }
+
+    private func commit(_ attempt: Attempt, into actions: inout [Action]) {
+        for keys in GatewayConfiguration.KeysPerEndpoint.allCases {
+            let credentials = attempt.published(keys, under: self.configuration)
+            if !credentials.isEmpty { actions.append(.commit(credentials, keys)) }
+        }
     }
 
     private mutating func passFinish(_ id: MessageLayer.RequestID, into actions: inout [Action]) {
@@ -156,25 +231,24 @@ extension BootstrapSession {
         self.passToDevice(id, CoAPRequest(.post, path: ["bs"]), isFinish: true, into: &actions)
     }
 
-    /// The credentials of one store order are on disk, or could not be brought there.
+    /// The credentials of one store order are on disk and published where they can be at once, or `failure` says why not.
     package mutating func credentialsStored(
-        _ isDurable: Bool, wallClock: Int64, into actions: inout [Action]
+        _ failure: FailureCause?, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let storing = self.attempt?.storing, storing > 0 else { return }
         self.attempt?.storing = storing - 1
-        if !isDurable {
-            self.attempt?.refusal = .storeUnavailable
+        if let failure {
+            self.attempt?.refusal = failure
             self.attempt?.mustNotFinish = true
         }
         guard storing == 1, case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForStore = operation.stage
         else { return }
         if self.attempt?.mustNotFinish == true {
-            self.attempt?.step = .running(nil)
-            actions.append(.answerUpstream(operation.request, CoAPResponse(.internalServerError)))
-            self.fail(.storeUnavailable, releasing: .parked, wallClock: wallClock, into: &actions)
+            let cause = failure ?? self.attempt?.refusal ?? .storeUnavailable
+            self.refuseFinish(operation, cause, wallClock: wallClock, into: &actions)
         } else {
-            self.passFinish(operation.request, into: &actions)
+            self.publishBeforeFinish(operation.request, into: &actions)
         }
     }
 
@@ -205,7 +279,7 @@ extension BootstrapSession {
         if operation.isFinish && response.code == .changed {
             actions.append(.releaseLease(.clean))
             self.journal(.bootstrapFinished, wallClock, into: &actions)
-            _ = self.endAttempt()
+            if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }
             actions.append(.ended(nil))
             return
         }
@@ -220,6 +294,8 @@ extension BootstrapSession {
             // 4.06: the server may correct the configuration and finish again (spec 1.7).
             self.attempt?.finishReachedDevice = false
             self.attempt?.noteRefusal(.finishRefused)
+            if let attempt = self.attempt { self.restore(attempt, into: &actions) }
+            self.attempt?.isPublished = false
         }
         self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)
     }

@@ -43,10 +43,18 @@ package struct BootstrapSession: Sendable {
         /// Forget the request that is under way at the device.
         case cancelDeviceRequest
         case answerDevice(MessageLayer.RequestID, CoAPResponse)
-        /// Make these durable and usable at once; the outcome comes as ``credentialsStored(_:now:into:)``.
-        case store([OneTimeCredential])
-        /// This bootstrap came to nothing: its credentials go (T38).
-        case discard([PSKIdentity])
+        /// Make these durable and usable at once, and tell servers that hold several keys of an endpoint; the outcome comes
+        /// as ``credentialsStored(_:wallClock:into:)``.
+        case store([OneTimeCredential], grants: [PlainGrant])
+        /// This bootstrap came to nothing: its credentials and grants go (T38).
+        case discard([PSKIdentity], grants: [Int64])
+        /// Tell servers with one key for each endpoint these new ones; the outcome comes as
+        /// ``credentialsPublished(_:wallClock:into:)``.
+        case publish([OneTimeCredential])
+        /// Finish has come to anything but 2.04: what those servers knew before counts again.
+        case restore([OneTimeCredential])
+        /// The device has finished its bootstrap: no handshake will tell of the first use of these.
+        case commit([OneTimeCredential], GatewayConfiguration.KeysPerEndpoint)
         case journal(AuditEvent)
         /// Something was refused that the operator should know of now, although the bootstrap goes on.
         case warn(FailureCause)
@@ -60,6 +68,7 @@ package struct BootstrapSession: Sendable {
     var configuration: GatewayConfiguration { self.shared.value }
     /// Changed where it stands. Copying it out and back would count references to all that it holds, with every event.
     var attempt: Attempt?
+    private var nextNumber = 0
     /// When ``handleDeadline(now:wallClock:into:)`` has to be called; nil while nothing runs. Moved by every command of
     /// the server: the device gives up after the same time without one (spec 1.7).
     package private(set) var deadline: Instant?
@@ -74,6 +83,12 @@ package struct BootstrapSession: Sendable {
 
     /// True between a Bootstrap-Request that was let through and its end.
     package var isRunning: Bool { self.attempt != nil }
+
+    /// Which bootstrap of this session runs; nil while none does. Names it to orders whose outcome comes later.
+    package var number: Int? { self.attempt?.number }
+
+    /// What the running bootstrap has minted.
+    var mintedIdentities: [PSKIdentity] { self.attempt?.minted.map(\.identity) ?? [] }
 
     mutating func startTimer(_ now: Instant) {
         self.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
@@ -103,8 +118,10 @@ package struct BootstrapSession: Sendable {
             let inherited = self.supersede(wallClock: wallClock, into: &actions)
             let upstreams = self.configuration.bootstrap.upstreams
             self.attempt = Attempt(
-                request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams
+                request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
+                number: self.nextNumber
             )
+            self.nextNumber += 1
             self.startTimer(now)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
             if let upstream = inherited {
@@ -254,9 +271,10 @@ package struct BootstrapSession: Sendable {
     private func conclude(
         _ attempt: Attempt, _ cause: FailureCause, wallClock: Int64, into actions: inout [Action]
     ) {
-        if !attempt.minted.isEmpty && !attempt.finishReachedDevice {
-            actions.append(.discard(attempt.minted.map(\.identity)))
+        if attempt.hasMinted && !attempt.finishReachedDevice {
+            actions.append(.discard(attempt.minted.map(\.identity), grants: attempt.granted.map(\.id)))
         }
+        self.restore(attempt, into: &actions)
         actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: attempt, cause: cause)))
         actions.append(.ended(cause))
     }

@@ -1,116 +1,247 @@
 package import CoAP
 internal import LwM2M
-internal import Timing
+package import Timing
 
-/// The registration leg of one device: its Register, Update and De-register go to the LwM2M server behind the gateway,
-/// the server's requests come back, and observations run on. Events in, actions out; no sockets, clocks or tasks.
+/// The registration of one device at one LwM2M server: its Register, Update and De-register go to the server behind the
+/// gateway, the server's requests come back, and observations run on. Events in, actions out; no sockets, clocks or tasks.
 ///
-/// Its owner is the actor of the device sessions; it feeds events on the event loop of the shard. Order is kept: while
-/// the device waits for an answer, requests of the server wait behind it, because a client that gets them first may
-/// drop them.
+/// Its owner is the actor of the device sessions; it feeds events on the event loop of the shard. A registration outlives
+/// the sessions of its device: it ends by De-register, by the end of its lifetime, or when the device may not have it any
+/// more. Until then it keeps its upstream socket, so that the server sees one address and port whatever becomes of the
+/// device's own.
+///
+/// Bodies in blocks pass block by block, each an exchange of its own (RFC 7959); nothing is put together here. Order is
+/// kept: while the device waits for an answer, requests of the server wait behind it, because a client that gets them
+/// first may drop them.
 package struct RegistrationRelay: Sendable {
     package enum Action: Sendable, Equatable {
         case acquireLease(GatewayConfiguration.Upstream)
-        case releaseLease(LeaseEnd)
+        case releaseLease
         /// Send on the lease, and tell the exchange's number with ``forwarded(_:asUpstream:)``.
-        case requestUpstream(CoAPRequest, answering: MessageLayer.RequestID)
+        case requestUpstream(CoAPRequest, DeviceRequest)
         case answerUpstream(MessageLayer.RequestID, CoAPResponse)
-        case notifyUpstream(MessageLayer.RequestID, CoAPResponse)
+        case notifyUpstream(MessageLayer.RequestID, CoAPResponse, isConfirmable: Bool)
+        /// The server shall go on repeating this request until the device has it.
+        case awaitRepetitions(MessageLayer.RequestID)
+        /// The device has it: the empty ACK may go to the server.
+        case acknowledgeUpstream(MessageLayer.RequestID)
+        /// Treat it as if it had never arrived; too late for that, 5.04.
+        case disownUpstream(MessageLayer.RequestID)
         /// Send to the device, and tell the exchange's number with ``forwarded(_:asDevice:)``.
-        case requestDevice(CoAPRequest, answering: MessageLayer.RequestID)
+        case requestDevice(CoAPRequest, ServerRequest)
+        /// Send once more, with the same message ID.
+        case repeatToDevice(MessageLayer.ExchangeID)
         case answerDevice(MessageLayer.RequestID, CoAPResponse)
         /// Forget an observation: the device's next notification is rejected, which ends it there too.
         case cancelDevice(MessageLayer.ExchangeID)
+        /// The device is proven to be where its datagrams come from.
+        case deviceIsProven
+        /// Registered, renewed or closed: ``deadline`` and ``isRegistered`` are to be looked at.
+        case lifeChanged
         case journal(AuditEvent)
+        case count(Refused)
     }
 
-    /// How many requests wait, on either side, before more are turned away.
-    private static let maximumWaiting = 16
+    /// What was turned away because of a bound; for counters.
+    package enum Refused: String, Sendable {
+        case serverRequest = "relay_server_requests"
+        case observation = "relay_observations"
+        case deviceRequest = "relay_device_requests"
+    }
 
-    private var record: SIMRecord
-    let credential: OneTimeCredential
+    /// Bounds per registration.
+    package enum Limit {
+        /// Requests of the server that are at the device or wait for their turn; further ones get 5.03.
+        package static let serverRequests = 16
+        /// Observations of the server; beyond it a request is passed without Observe, so that the server gets the value
+        /// and knows that no notifications will come.
+        package static let observations = 64
+        /// Registers, blocks of one included, that wait for the lease; further ones get 5.03.
+        package static let waitingRegisters = 4
+    }
+
+    /// How long requests of the server wait behind an answer of its own that does not come. A server that asks the device
+    /// something before it answers would otherwise wait for its own answer.
+    static let patience = Duration.seconds(10)
+
+    /// The server may count from a later moment than the gateway: an Update on its way needs up to MAX_TRANSMIT_WAIT.
+    static let lifetimeGrace = Duration.seconds(93)
+
+    /// Who registers, and by what right.
+    package struct Subject: Sendable, Equatable {
+        package var iccid: String
+        /// Endpoint client name that the bootstrap was made for.
+        package var endpoint: String
+        /// Name of the entry in `servers`.
+        package var server: String
+        /// Of the one-time credential or, on the plain port, of the grant.
+        package var standing: OneTimeCredential.State
+        /// Whether the bootstrap server's own credentials for this device are at hand.
+        package var hasWritten: Bool
+        package var peer: String
+        package var session: UInt64
+
+        package init(
+            iccid: String, endpoint: String, server: String, standing: OneTimeCredential.State,
+            hasWritten: Bool = false, peer: String, session: UInt64
+        ) {
+            self.iccid = iccid
+            self.endpoint = endpoint
+            self.server = server
+            self.standing = standing
+            self.hasWritten = hasWritten
+            self.peer = peer
+            self.session = session
+        }
+    }
+
+    /// A request of the device on its way upstream.
+    package struct DeviceRequest: Sendable, Equatable {
+        /// Nil when the device has lost the conversation in which it asked.
+        package internal(set) var id: MessageLayer.RequestID?
+        let kind: RegistrationRequest
+        let isConfirmable: Bool
+        var parameters: RegistrationParameters?
+    }
+
+    /// A request of the server on its way to the device.
+    package struct ServerRequest: Sendable, Equatable {
+        package let id: MessageLayer.RequestID
+        let wantsObservation: Bool
+        /// The observation at the device that a request with the same token ends or renews.
+        package var replacing: MessageLayer.ExchangeID?
+        /// The device may sleep: nothing goes to it but what the server sends, repetitions included.
+        package var followsRepetitions = false
+    }
+
+    struct Held: Sendable {
+        var request: CoAPRequest
+        var origin: ServerRequest
+    }
+
+    struct AtDevice: Sendable {
+        var exchange: MessageLayer.ExchangeID
+        let request: ServerRequest
+        /// The device has confirmed it: responses go on.
+        var isObservation = false
+    }
+
+    enum Lease: Sendable { case none, wanted, held }
+
+    package internal(set) var subject: Subject
     let relay: GatewayConfiguration.Upstream
-    var peer: String
-    let session: UInt64
+    var record: SIMRecord
+    var lease = Lease.none
+    /// False while the device has no session: what the server sends then is lost, as it would be without a gateway.
+    package internal(set) var isAttached = true
 
-    private enum Lease: Sendable { case none, wanted, held }
-    private var lease = Lease.none
-    /// Requests of the device that wait for the lease.
-    private var waiting: [(MessageLayer.RequestID, CoAPRequest)] = []
+    // The registration as the server has confirmed it.
+    package internal(set) var isRegistered = false
+    var location: [[UInt8]] = []
+    var lifetime: UInt32 = 0
+    var expiry: Instant?
+    var bindingQueues = false
+    var hasQueueFlag = false
+
+    /// Registers that wait for the lease.
+    var waiting: [(CoAPRequest, DeviceRequest)] = []
     /// Requests of the device that are upstream.
-    private var upstream: [MessageLayer.ExchangeID: Pending] = [:]
-    /// Requests of the server that are at the device; observations stay in it.
-    private var device: [MessageLayer.ExchangeID: MessageLayer.RequestID] = [:]
+    var upstream: [(exchange: MessageLayer.ExchangeID, request: DeviceRequest)] = []
+    /// Requests and observations of the server that are at the device.
+    var device: [AtDevice] = []
     /// Requests of the server that wait until the device has its own answer.
-    private var held: [(MessageLayer.RequestID, CoAPRequest)] = []
-    private var kinds: [MessageLayer.RequestID: Kind] = [:]
-    package private(set) var isRegistered = false
+    var held: [Held] = []
+    /// When they go without it.
+    var heldUntil: Instant?
+    /// The observation that the server's next request takes the place of.
+    var superseded: MessageLayer.ExchangeID?
 
-    private enum Kind: Sendable { case register, update, deregister, other }
-
-    private struct Pending: Sendable {
-        let request: MessageLayer.RequestID
-        let kind: Kind
-    }
-
-    package init(
-        record: SIMRecord, credential: OneTimeCredential, relay: GatewayConfiguration.Upstream, peer: String,
-        session: UInt64
-    ) {
+    package init(subject: Subject, record: SIMRecord, relay: GatewayConfiguration.Upstream) {
+        self.subject = subject
         self.record = record
-        self.credential = credential
         self.relay = relay
-        self.peer = peer
-        self.session = session
     }
 
     /// The record has changed; what comes from now on is judged by the new one.
     package mutating func update(_ record: SIMRecord) { self.record = record }
+
+    /// A device in queue mode is reachable only for a while after it has sent something.
+    var isQueueMode: Bool { self.bindingQueues || self.hasQueueFlag }
+
+    /// Whether a request names the location of this very registration.
+    package func owns(_ request: CoAPRequest) -> Bool {
+        switch RegistrationRequest(request, location: self.location) {
+        case .update, .deregister: true
+        default: false
+        }
+    }
 
     // MARK: - The device's requests
 
     package mutating func deviceRequested(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, wallClock: Int64, into actions: inout [Action]
     ) {
-        let kind = Self.kind(of: request)
+        let kind = RegistrationRequest(request, location: self.location)
         if let cause = self.obstacle() {
-            let response =
-                cause == .unauthorized ? CoAPResponse(.forbidden) : DeviceAnswer.response(to: cause)
-            actions.append(.answerDevice(id, response))
-            if kind == .register { actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause))) }
+            let response = cause == .unauthorized ? CoAPResponse(.forbidden) : DeviceAnswer.response(to: cause)
+            self.refuse(id, kind, response, cause, wallClock, into: &actions)
             return
         }
-        if let refusal = request.blockRefusal {
-            actions.append(.answerDevice(id, refusal))
+        switch kind {
+        case .register: break
+        case .update, .deregister: actions.append(.deviceIsProven)
+        case .other where self.isRegistered: break
+        case .other, .unknownLocation:
+            actions.append(.answerDevice(id, CoAPResponse(.notFound)))
+            return
+        case .bootstrap:
+            actions.append(.answerDevice(id, CoAPResponse(.methodNotAllowed)))
+            return
+        case .malformed:
+            actions.append(.answerDevice(id, CoAPResponse(.badRequest)))
             return
         }
-        var passed = Self.passed(request)
-        if kind == .register {
-            let names = (request.uriQuery ?? []).filter { $0.hasPrefix("ep=") }
-            if self.record.endpointPolicy == .match, let name = names.first,
-                names.count > 1 || name.dropFirst(3) != self.credential.endpoint
-            {
-                actions.append(.answerDevice(id, CoAPResponse(.badRequest)))
-                actions.append(.journal(self.event(.registrationRefused, wallClock, cause: .endpointMismatch)))
-                return
-            }
-            passed = self.withEndpoint(passed)
+        guard let named = self.named(request, kind) else {
+            self.refuse(id, kind, CoAPResponse(.badRequest), .endpointMismatch, wallClock, into: &actions)
+            return
         }
-        self.kinds[id] = kind
-        switch self.lease {
-        case .held: actions.append(.requestUpstream(passed, answering: id))
-        case .none, .wanted:
-            guard self.waiting.count < Self.maximumWaiting else {
-                self.kinds[id] = nil
-                actions.append(.answerDevice(id, DeviceAnswer.response(to: .limit)))
-                return
-            }
-            self.waiting.append((id, passed))
-            if case .none = self.lease {
-                self.lease = .wanted
-                actions.append(.acquireLease(self.relay))
-            }
+        let passed: CoAPRequest
+        switch Passing.request(named) {
+        case .success(let request): passed = request
+        case .failure(let refusal):
+            actions.append(.answerDevice(id, refusal.response))
+            return
         }
+        var origin = DeviceRequest(id: id, kind: kind, isConfirmable: request.isConfirmable)
+        if kind == .register || kind == .update { origin.parameters = RegistrationParameters(request) }
+        self.passUpstream(passed, origin, into: &actions)
+    }
+
+    private mutating func passUpstream(
+        _ request: CoAPRequest, _ origin: DeviceRequest, into actions: inout [Action]
+    ) {
+        if case .held = self.lease {
+            actions.append(.requestUpstream(request, origin))
+            return
+        }
+        guard self.waiting.count < Limit.waitingRegisters else {
+            if let id = origin.id { actions.append(.answerDevice(id, DeviceAnswer.response(to: .limit))) }
+            actions.append(.count(.deviceRequest))
+            return
+        }
+        self.waiting.append((request, origin))
+        if case .none = self.lease {
+            self.lease = .wanted
+            actions.append(.acquireLease(self.relay))
+        }
+    }
+
+    private func refuse(
+        _ id: MessageLayer.RequestID, _ kind: RegistrationRequest, _ response: CoAPResponse, _ cause: FailureCause,
+        _ wallClock: Int64, into actions: inout [Action]
+    ) {
+        actions.append(.answerDevice(id, response))
+        if kind == .register { actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause))) }
     }
 
     /// Why this device may not register at all: a key that was replaced or expired completes its handshake and is told
@@ -121,225 +252,92 @@ package struct RegistrationRelay: Sendable {
         case .suspended: return .suspended
         case .retired: return .retired
         }
-        switch self.credential.state {
+        // The rule was another one when this was minted; the next bootstrap brings what the server wants.
+        if self.relay.credentials == .written && !self.subject.hasWritten { return .unauthorized }
+        switch self.subject.standing {
         case .pending, .active: return nil
         case .replaced, .expired, .revoked: return .unauthorized
         }
     }
 
-    package mutating func forwarded(
-        _ request: MessageLayer.RequestID, asUpstream exchange: MessageLayer.ExchangeID
-    ) {
-        self.upstream[exchange] = Pending(request: request, kind: self.kinds.removeValue(forKey: request) ?? .other)
+    /// The request under the device's own name, nil where it claims another one.
+    ///
+    /// A Register always carries the name that the bootstrap was made for, in front. Nothing else has to carry one; where
+    /// it does, it must be the same.
+    private func named(_ request: CoAPRequest, _ kind: RegistrationRequest) -> CoAPRequest? {
+        let prefix = "ep=".utf8
+        var names = 0
+        var isOwn = true
+        for (number, parameter) in request.options {
+            if number > .uriQuery { break }
+            guard number == .uriQuery, parameter.starts(with: prefix) else { continue }
+            names += 1
+            isOwn = isOwn && parameter.dropFirst(3).elementsEqual(self.subject.endpoint.utf8)
+        }
+        if self.record.endpointPolicy == .match && (!isOwn || names > 1) { return nil }
+        guard kind == .register || !isOwn || names > 1 else { return request }
+        var named = request
+        named.options.removeAll(.uriQuery)
+        if kind == .register { named.options.append(.uriQuery, string: "ep=\(self.subject.endpoint)") }
+        for (number, parameter) in request.options where number == .uriQuery && !parameter.starts(with: prefix) {
+            named.options.append(.uriQuery, parameter)
+        }
+        return named
+    }
+
+    package mutating func forwarded(_ request: DeviceRequest, asUpstream exchange: MessageLayer.ExchangeID) {
+        self.upstream.append((exchange, request))
     }
 
     package mutating func upstreamAnswered(
-        _ exchange: MessageLayer.ExchangeID, _ response: CoAPResponse, wallClock: Int64, into actions: inout [Action]
+        _ exchange: MessageLayer.ExchangeID, _ response: CoAPResponse, now: Instant, wallClock: Int64,
+        into actions: inout [Action]
     ) {
-        guard let pending = self.upstream.removeValue(forKey: exchange) else { return }
-        // A body in blocks cannot be carried yet; a part of it must not pass for the whole.
-        let answer = response.isPartial ? CoAPResponse(.notImplemented) : Self.passed(response)
-        actions.append(.answerDevice(pending.request, answer))
-        switch pending.kind {
+        guard let index = self.upstream.firstIndex(where: { $0.exchange == exchange }) else { return }
+        let request = self.upstream.remove(at: index).request
+        if let id = request.id { actions.append(.answerDevice(id, response)) }
+        switch request.kind {
         case .register where response.code == .created:
-            self.isRegistered = true
-            actions.append(.journal(self.event(.registrationOpened, wallClock)))
-        case .register:
+            self.open(request, response, now: now, wallClock: wallClock, into: &actions)
+        case .register where !response.code.isSuccess:
             var event = self.event(.registrationRefused, wallClock, cause: .upstreamRefused)
-            event.detail = [.init("code", .text(response.code.description))]
+            event.detail.append(.init("code", .text(response.code.description)))
             actions.append(.journal(event))
-        case .deregister where response.code.isSuccess:
-            self.close(cause: nil, wallClock: wallClock, into: &actions)
-        case .deregister, .update, .other: break
+        case .update where response.code.isSuccess: self.renew(request, now: now, into: &actions)
+        case .update where response.code == .notFound:
+            self.close(cause: .upstreamRefused, keepsLease: true, wallClock: wallClock, into: &actions)
+        case .deregister where response.code.isSuccess: self.close(cause: nil, wallClock: wallClock, into: &actions)
+        default: break
         }
         self.continueWithHeld(into: &actions)
+        self.endIfUnused(into: &actions)
     }
 
     package mutating func upstreamFailed(
         _ exchange: MessageLayer.ExchangeID, _ failure: MessageLayer.Failure, wallClock: Int64,
         into actions: inout [Action]
     ) {
-        guard let pending = self.upstream.removeValue(forKey: exchange) else { return }
+        guard let index = self.upstream.firstIndex(where: { $0.exchange == exchange }) else { return }
+        let request = self.upstream.remove(at: index).request
         let cause: FailureCause =
             switch failure {
             case .reset, .unusableResponse: .upstreamRefused
             case .unacknowledged, .noResponse: .upstreamSilent
             case .overloaded: .limit
             }
-        actions.append(.answerDevice(pending.request, DeviceAnswer.response(to: cause)))
-        if pending.kind == .register {
+        if let id = request.id { actions.append(.answerDevice(id, DeviceAnswer.response(to: cause))) }
+        if request.kind == .register {
             actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause)))
         }
         self.continueWithHeld(into: &actions)
+        self.endIfUnused(into: &actions)
     }
 
-    // MARK: - The server's requests
-
-    package mutating func upstreamRequested(
-        _ id: MessageLayer.RequestID, _ request: CoAPRequest, into actions: inout [Action]
-    ) {
-        if let refusal = request.blockRefusal {
-            actions.append(.answerUpstream(id, refusal))
-            return
-        }
-        guard self.upstream.isEmpty else {
-            if self.held.count < Self.maximumWaiting {
-                self.held.append((id, request))
-            } else {
-                actions.append(.answerUpstream(id, CoAPResponse(.serviceUnavailable, maxAge: 1)))
-            }
-            return
-        }
-        actions.append(.requestDevice(Self.passed(request), answering: id))
-    }
-
-    private mutating func continueWithHeld(into actions: inout [Action]) {
-        guard self.upstream.isEmpty else { return }
-        for (id, request) in self.held { actions.append(.requestDevice(Self.passed(request), answering: id)) }
-        self.held = []
-    }
-
-    package mutating func forwarded(
-        _ request: MessageLayer.RequestID, asDevice exchange: MessageLayer.ExchangeID
-    ) {
-        self.device[exchange] = request
-    }
-
-    /// `isObservation`: more responses follow on this exchange.
-    package mutating func deviceAnswered(
-        _ exchange: MessageLayer.ExchangeID, _ response: CoAPResponse, isObservation: Bool,
-        into actions: inout [Action]
-    ) {
-        guard let request = self.device[exchange] else { return }
-        if !isObservation { self.device[exchange] = nil }
-        let answer = response.isPartial ? CoAPResponse(.notImplemented) : Self.passed(response)
-        actions.append(.answerUpstream(request, answer))
-    }
-
-    package mutating func deviceNotified(
-        _ exchange: MessageLayer.ExchangeID, _ response: CoAPResponse, into actions: inout [Action]
-    ) {
-        guard let request = self.device[exchange] else { return }
-        actions.append(.notifyUpstream(request, Self.passed(response)))
-    }
-
-    package mutating func deviceFailed(
-        _ exchange: MessageLayer.ExchangeID, _ failure: MessageLayer.Failure, into actions: inout [Action]
-    ) {
-        guard let request = self.device.removeValue(forKey: exchange) else { return }
-        actions.append(.answerUpstream(request, UpstreamAnswer.response(to: failure)))
-    }
-
-    /// The server does not want this observation any more: it answered a notification with RST.
-    package mutating func upstreamCancelled(_ request: MessageLayer.RequestID, into actions: inout [Action]) {
-        guard let exchange = self.device.first(where: { $0.value == request })?.key else { return }
-        self.device[exchange] = nil
-        actions.append(.cancelDevice(exchange))
-    }
-
-    // MARK: - The lease
-
-    package mutating func leaseGranted(into actions: inout [Action]) {
-        guard case .wanted = self.lease else { return }
-        self.lease = .held
-        for (id, request) in self.waiting { actions.append(.requestUpstream(request, answering: id)) }
-        self.waiting = []
-    }
-
-    package mutating func leaseRefused(_ cause: FailureCause, into actions: inout [Action]) {
-        self.lease = .none
-        for (id, _) in self.waiting {
-            self.kinds[id] = nil
-            actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
-        }
-        self.waiting = []
-    }
-
-    /// The socket died: what was under way there is lost, and with it the address that the server knows.
-    package mutating func leaseBroken(_ cause: FailureCause, wallClock: Int64, into actions: inout [Action]) {
-        guard case .held = self.lease else { return }
-        for pending in self.upstream.values {
-            actions.append(.answerDevice(pending.request, DeviceAnswer.response(to: cause)))
-        }
-        self.forgetExchanges(into: &actions)
-        self.lease = .none
-        if self.isRegistered {
-            self.isRegistered = false
-            actions.append(.journal(self.event(.registrationClosed, wallClock, cause: cause)))
-        }
-    }
-
-    // MARK: - Ends
-
-    /// The device's session is over. `reserving`: the socket waits for the same device (a new handshake).
-    package mutating func deviceGone(
-        _ cause: FailureCause?, reserving: Bool, wallClock: Int64, into actions: inout [Action]
-    ) {
-        for request in self.device.values { actions.append(.answerUpstream(request, CoAPResponse(.gatewayTimeout))) }
-        self.forgetExchanges(into: &actions)
-        if case .none = self.lease {} else { actions.append(.releaseLease(reserving ? .parked : .unclean)) }
-        self.lease = .none
-        if self.isRegistered && !reserving {
-            self.isRegistered = false
-            actions.append(.journal(self.event(.registrationClosed, wallClock, cause: cause)))
-        }
-    }
-
-    private mutating func close(cause: FailureCause?, wallClock: Int64, into actions: inout [Action]) {
-        guard self.isRegistered else { return }
-        self.isRegistered = false
-        actions.append(.journal(self.event(.registrationClosed, wallClock, cause: cause)))
-        self.forgetExchanges(into: &actions)
-        actions.append(.releaseLease(.unclean))
-        self.lease = .none
-    }
-
-    private mutating func forgetExchanges(into actions: inout [Action]) {
-        for exchange in self.device.keys { actions.append(.cancelDevice(exchange)) }
-        self.device = [:]
-        self.upstream = [:]
-        self.held = []
-        self.waiting = []
-        self.kinds = [:]
-    }
-
-    // MARK: - What passes
-
-    private static func kind(of request: CoAPRequest) -> Kind {
-        guard let path = request.uriPath, path.first == "rd" else { return .other }
-        switch (request.code, path.count) {
-        case (.post, 1): return .register
-        case (.post, _): return .update
-        case (.delete, 2...): return .deregister
-        default: return .other
-        }
-    }
-
-    /// The same request for the other leg: without the options that name this gateway as the server (spec 4.4).
-    private static func passed(_ request: CoAPRequest) -> CoAPRequest {
-        var passed = request
-        passed.options.removeAll(.uriHost)
-        passed.options.removeAll(.uriPort)
-        return passed
-    }
-
-    private static func passed(_ response: CoAPResponse) -> CoAPResponse { response }
-
-    /// The endpoint is the one that the credential was minted for, whatever the device calls itself.
-    private func withEndpoint(_ request: CoAPRequest) -> CoAPRequest {
-        let others = (request.uriQuery ?? []).filter { !$0.hasPrefix("ep=") }
-        var passed = request
-        passed.options.removeAll(.uriQuery)
-        passed.options.append(.uriQuery, string: "ep=\(self.credential.endpoint)")
-        for parameter in others { passed.options.append(.uriQuery, string: parameter) }
-        return passed
-    }
-
-    private func event(_ name: AuditEvent.Name, _ time: Int64, cause: FailureCause? = nil) -> AuditEvent {
+    func event(_ name: AuditEvent.Name, _ time: Int64, cause: FailureCause? = nil) -> AuditEvent {
         AuditEvent(
-            name, time: time, cause: cause, iccid: self.credential.iccid, endpoint: self.credential.endpoint,
-            peer: self.peer, upstream: self.relay.uri.description, session: self.session,
-            detail: [.init("server", .text(self.credential.server))]
+            name, time: time, cause: cause, iccid: self.subject.iccid, endpoint: self.subject.endpoint,
+            peer: self.subject.peer, upstream: self.relay.uri.description, session: self.subject.session,
+            detail: [.init("server", .text(self.subject.server))]
         )
     }
 }
