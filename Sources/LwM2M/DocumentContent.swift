@@ -43,31 +43,44 @@ struct DocumentContent {
             spelling = ValueSpelling(format: self.format, kind: scalar.kind)
         }
         guard self.places[path] == nil else { throw PayloadError(.duplicatePath(path), at: offset) }
-        let objectPlace = self.place(of: LwM2MPath(object), among: self.objects.count)
-        if objectPlace == self.objects.count { self.objects.append(ObjectContent(id: object, instances: [])) }
-        let instancePlace = self.place(
-            of: LwM2MPath(object, instance),
-            among: self.objects[objectPlace].instances.count
-        )
-        if instancePlace == self.objects[objectPlace].instances.count {
-            self.objects[objectPlace].instances.append(ObjectInstance(id: instance, resources: []))
-        }
-        let resourcePath = LwM2MPath(object, instance, resource)
+        let objectPlace = self.placeOfObject(object)
+        let instancePlace = self.placeOfInstance(object, instance, at: objectPlace)
         let count = self.objects[objectPlace].instances[instancePlace].resources.count
-        let resourcePlace = self.place(of: resourcePath, among: count)
         guard let id = path.resourceInstanceID else {
+            self.places[path] = count
             let added = Resource(id: resource, value: .single(value), spelling: spelling)
             self.objects[objectPlace].instances[instancePlace].resources.append(added)
             return
         }
         self.places[path] = 0
-        if resourcePlace == count {
-            let added = Resource(id: resource, value: .multiple([]))
-            self.objects[objectPlace].instances[instancePlace].resources.append(added)
+        let resourcePath = LwM2MPath(object, instance, resource)
+        let place = self.place(of: resourcePath, among: count)
+        if place == count {
+            self.objects[objectPlace].instances[instancePlace].resources.append(
+                Resource(id: resource, value: .multiple([]))
+            )
         }
         let entry = ResourceInstance(id: id, bytes: value, spelling: spelling)
-        let hasRoom = self.objects[objectPlace].instances[instancePlace].resources[resourcePlace].append(entry)
-        guard hasRoom else { throw PayloadError(.duplicatePath(resourcePath), at: offset) }
+        let isTaken = self.objects[objectPlace].instances[instancePlace].resources[place].append(entry)
+        guard isTaken else { throw PayloadError(.duplicatePath(resourcePath), at: offset) }
+    }
+
+    private mutating func placeOfObject(_ id: UInt16) -> Int {
+        // Nearly always the one before.
+        if let last = self.objects.last, last.id == id { return self.objects.count - 1 }
+        let place = self.place(of: LwM2MPath(id), among: self.objects.count)
+        if place == self.objects.count { self.objects.append(ObjectContent(id: id, instances: [])) }
+        return place
+    }
+
+    private mutating func placeOfInstance(_ object: UInt16, _ id: UInt16, at objectPlace: Int) -> Int {
+        let count = self.objects[objectPlace].instances.count
+        if let last = self.objects[objectPlace].instances.last, last.id == id { return count - 1 }
+        let place = self.place(of: LwM2MPath(object, id), among: count)
+        if place == count {
+            self.objects[objectPlace].instances.append(ObjectInstance(id: id, resources: []))
+        }
+        return place
     }
 
     /// Object 21 had strings where it now has opaque values; they stay strings in formats that tell the two apart.

@@ -5,6 +5,7 @@ struct JSONReader {
     private let bytes: [UInt8]
     private(set) var position = 0
     private var depth = 0
+    private var items = 0
 
     /// Throws when the document is too large or not UTF-8.
     init(_ bytes: [UInt8]) throws(PayloadError) {
@@ -76,6 +77,7 @@ struct JSONReader {
         guard let byte = self.peek() else { throw PayloadError(.truncated, at: self.position) }
         guard byte == open else { throw PayloadError(.wrongShape, at: self.position) }
         guard self.depth < PayloadCodec.maximumDepth else { throw PayloadError(.tooDeep, at: self.position) }
+        try self.count()
         self.depth += 1
         self.position += 1
         return Container(close: close)
@@ -99,6 +101,7 @@ struct JSONReader {
     mutating func readString() throws(PayloadError) -> [UInt8] {
         guard let quote = self.peek() else { throw PayloadError(.truncated, at: self.position) }
         guard quote == UInt8(ascii: "\"") else { throw PayloadError(.wrongField, at: self.position) }
+        try self.count()
         self.position += 1
         var text: [UInt8] = []
         var start = self.position
@@ -126,11 +129,9 @@ struct JSONReader {
         guard first == UInt8(ascii: "-") || Self.isDigit(first) else {
             throw PayloadError(.wrongField, at: self.position)
         }
-        guard let number = JSONNumber(self.bytes[self.position...]) else {
-            throw PayloadError(.malformed, at: self.position)
-        }
-        guard let scalar = number.scalar else { throw PayloadError(.unsupportedNumber, at: self.position) }
-        self.position += number.length
+        let start = self.position
+        let number = try self.takeNumber()
+        guard let scalar = number.scalar else { throw PayloadError(.unsupportedNumber, at: start) }
         return scalar
     }
 
@@ -150,13 +151,25 @@ struct JSONReader {
                 try self.skip()
             }
         case .some(let byte) where byte == UInt8(ascii: "-") || Self.isDigit(byte):
-            guard let number = JSONNumber(self.bytes[self.position...]) else {
-                throw PayloadError(.malformed, at: self.position)
-            }
-            self.position += number.length
+            _ = try self.takeNumber()
         case .some: throw PayloadError(.malformed, at: self.position)
         case nil: throw PayloadError(.truncated, at: self.position)
         }
+    }
+
+    private mutating func takeNumber() throws(PayloadError) -> JSONNumber {
+        guard let number = JSONNumber(self.bytes[self.position...]) else {
+            throw PayloadError(.malformed, at: self.position)
+        }
+        try self.count()
+        self.position += number.length
+        return number
+    }
+
+    /// Counts a value or a name.
+    private mutating func count() throws(PayloadError) {
+        self.items += 1
+        guard self.items <= PayloadCodec.maximumItems else { throw PayloadError(.tooManyItems, at: self.position) }
     }
 
     private mutating func read(_ word: StaticString) throws(PayloadError) {
@@ -164,6 +177,7 @@ struct JSONReader {
         guard end <= self.bytes.count else { throw PayloadError(.truncated, at: self.position) }
         let matches = word.withUTF8Buffer { self.bytes[self.position..<end].elementsEqual($0) }
         guard matches else { throw PayloadError(.malformed, at: self.position) }
+        try self.count()
         self.position = end
     }
 
@@ -201,8 +215,12 @@ struct JSONReader {
         guard self.bytes.count - self.position >= 4 else { throw PayloadError(.truncated, at: self.position) }
         var code: UInt32 = 0
         for byte in self.bytes[self.position..<(self.position + 4)] {
-            guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {
-                throw PayloadError(.malformed, at: self.position)
+            let digit: UInt8
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = byte - UInt8(ascii: "0")
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = byte - UInt8(ascii: "a") + 10
+            case UInt8(ascii: "A")...UInt8(ascii: "F"): digit = byte - UInt8(ascii: "A") + 10
+            default: throw PayloadError(.malformed, at: self.position)
             }
             code = code << 4 | UInt32(digit)
         }

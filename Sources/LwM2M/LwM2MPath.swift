@@ -92,19 +92,52 @@ package struct LwM2MPath: Hashable, Sendable {
         return path
     }
 
-    /// A name in a document: `/`, and levels in their one spelling with one `/` between each two of them (T26).
-    init?(name: some Collection<UInt8>) {
-        guard let first = name.first, first == UInt8(ascii: "/") else { return nil }
-        var path = Self.root
-        for level in name.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
-            guard let identifier = Self.identifier(level), let longer = path.appending(identifier) else { return nil }
-            path = longer
-        }
+    /// A name in a document, `rest` behind `start`: `/`, and levels in their one spelling with one `/` between each two of
+    /// them (T26).
+    init?(name start: [UInt8], _ rest: [UInt8] = []) {
+        // The length first: one long base name may stand for many names.
+        guard start.count + rest.count <= Self.maximumNameLength else { return nil }
+        var reader = NameReader()
+        for byte in start { guard reader.read(byte) else { return nil } }
+        for byte in rest { guard reader.read(byte) else { return nil } }
+        guard let path = reader.finished else { return nil }
         self = path
     }
 
+    private struct NameReader {
+        private var path = LwM2MPath.root
+        /// Of the level that is being read; -1 before the first slash.
+        private var digits = -1
+        private var identifier: UInt32 = 0
+
+        /// False when there can be no path any more.
+        mutating func read(_ byte: UInt8) -> Bool {
+            if byte == UInt8(ascii: "/") {
+                if self.digits >= 0 {
+                    guard let path = self.finished else { return false }
+                    self.path = path
+                }
+                self.digits = 0
+                self.identifier = 0
+                return true
+            }
+            // No sixth digit, and no digit behind a zero that leads.
+            guard 0x30...0x39 ~= byte, 0..<5 ~= self.digits, self.identifier > 0 || self.digits == 0 else {
+                return false
+            }
+            self.identifier = self.identifier * 10 + UInt32(byte - 0x30)
+            self.digits += 1
+            return true
+        }
+
+        var finished: LwM2MPath? {
+            guard self.digits > 0, let identifier = UInt16(exactly: self.identifier) else { return nil }
+            return self.path.appending(identifier)
+        }
+    }
+
     /// The longest name that is a path, in bytes.
-    static let maximumNameLength = 24
+    private static let maximumNameLength = 24
 
     /// Of this level, counted from 0; nil below the last.
     func identifier(at level: Int) -> UInt16? {
@@ -140,11 +173,10 @@ package struct LwM2MPath: Hashable, Sendable {
     }
 
     package func hash(into hasher: inout Hasher) {
-        hasher.combine(self.count)
-        hasher.combine(self.identifiers.0)
-        hasher.combine(self.identifiers.1)
-        hasher.combine(self.identifiers.2)
-        hasher.combine(self.identifiers.3)
+        let (object, instance, resource, resourceInstance) = self.identifiers
+        let upper = UInt64(object) << 48 | UInt64(instance) << 32
+        hasher.combine(upper | UInt64(resource) << 16 | UInt64(resourceInstance))
+        hasher.combine(UInt8(truncatingIfNeeded: self.count))
     }
 }
 

@@ -97,11 +97,10 @@ enum OMAJSON {
 
     /// Base name and name in one. Without a base name, a name is below the path of the request.
     private static func path(of name: [UInt8], baseName: [UInt8]?, at path: LwM2MPath) -> LwM2MPath? {
-        guard (baseName?.count ?? 0) + name.count <= LwM2MPath.maximumNameLength else { return nil }
-        if let baseName { return LwM2MPath(name: baseName + name) }
+        if let baseName { return LwM2MPath(name: baseName, name) }
         if name.isEmpty { return path }
         if name.first == UInt8(ascii: "/") { return LwM2MPath(name: name) }
-        return LwM2MPath(name: [UInt8(ascii: "/")] + name)?.relative(to: path)
+        return LwM2MPath(name: [UInt8(ascii: "/")], name)?.relative(to: path)
     }
 
     static func encode(_ values: [DocumentValue], at path: LwM2MPath) -> [UInt8] {

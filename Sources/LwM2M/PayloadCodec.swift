@@ -10,7 +10,7 @@ package enum PayloadCodec {
     package static let maximumRecords = TLV.maximumRecords
     /// How deep arrays and objects may be nested, those that are ignored too (T46).
     package static let maximumDepth = 8
-    /// The most CBOR items in one payload, those that are ignored too.
+    /// The most CBOR items, or JSON values and names, in one payload, those that are ignored too (T46).
     package static let maximumItems = 16_384
 
     /// Whether payloads in this format are understood, for some path: otherwise the answer is 4.15.

@@ -97,10 +97,9 @@ enum SenML {
         mutating func add(_ record: Record, literal: (Range<Int>) -> [UInt8]) throws(PayloadError) {
             if let baseName = record.baseName { self.baseName = baseName }
             guard let value = record.value else { throw PayloadError(.notOneValue, at: record.start) }
-            // The length first: a long base name would be copied for every record.
-            guard self.baseName.count + record.name.count <= LwM2MPath.maximumNameLength,
-                let path = LwM2MPath(name: self.baseName + record.name)
-            else { throw PayloadError(.badName, at: record.start) }
+            guard let path = LwM2MPath(name: self.baseName, record.name) else {
+                throw PayloadError(.badName, at: record.start)
+            }
             try self.content.add(
                 value.scalar, literal: literal(value.literal), at: path, offset: value.literal.lowerBound)
         }

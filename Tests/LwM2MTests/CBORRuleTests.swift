@@ -206,13 +206,16 @@ struct CBORRuleTests {
         }
     }
 
-    @Test("T46: CBOR items are counted, those that are ignored too")
+    @Test("T46: CBOR items, and JSON values, are counted, those that are ignored too")
     func itemLimit() throws {
         let head = [0x81, 0xA3, 0, 0x67] + Array("/42/0/0".utf8) + [2, 1, 0x18, 99]
-        let payload = head + [0x9F] + [UInt8](repeating: 0, count: 20_000) + [0xFF]
-        let path = LwM2MPath(42, 0)
-        let error = #expect(throws: PayloadError.self) { try PayloadCodec.decode(payload, .senMLCBOR, at: path) }
-        #expect(error?.reason == .tooManyItems)
+        let cbor = head + [0x9F] + [UInt8](repeating: 0, count: 20_000) + [0xFF]
+        let json = "[{\"n\":\"/42/0/0\",\"v\":1,\"x\":[" + String(repeating: "1,", count: 20_000) + "1]}]"
+        for (payload, format) in [(cbor, ContentFormat.senMLCBOR), (Array(json.utf8), .senMLJSON)] {
+            let path = LwM2MPath(42, 0)
+            let error = #expect(throws: PayloadError.self) { try PayloadCodec.decode(payload, format, at: path) }
+            #expect(error?.reason == .tooManyItems)
+        }
     }
 
     @Test("A long base name costs no more than its own length", arguments: [ContentFormat.senMLJSON, .json])
