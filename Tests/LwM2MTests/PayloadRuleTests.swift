@@ -336,4 +336,24 @@ struct PayloadRuleTests {
             #expect(other?.reason == .noForm(LwM2MPath(0, 0, 16)))
         }
     }
+
+    @Test(
+        "A tree in which something occurs twice has no form",
+        arguments: [ContentFormat.senMLJSON, .senMLCBOR, .lwm2mCBOR])
+    func duplicatesInTree(format: ContentFormat) {
+        let single = Resource(id: 25, value: .single([0x61]))
+        let several = Resource(id: 25, value: .multiple([ResourceInstance(id: 0, bytes: [0x61])]))
+        for resources in [[single, single], [single, several], [several, single]] {
+            let instance = ObjectInstance(id: 3, resources: resources)
+            let error = #expect(throws: PayloadError.self) {
+                try PayloadCodec.encode(.instance(instance), format, at: LwM2MPath(0, 3))
+            }
+            #expect(error?.reason == .duplicatePath(LwM2MPath(0, 3, 25)))
+        }
+        let instance = ObjectInstance(id: 3, resources: [single])
+        let error = #expect(throws: PayloadError.self) {
+            try PayloadCodec.encode(.instances([instance, instance]), format, at: LwM2MPath(0))
+        }
+        #expect(error?.reason == .duplicatePath(LwM2MPath(0, 3)))
+    }
 }
