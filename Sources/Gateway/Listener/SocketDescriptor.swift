@@ -4,8 +4,8 @@ internal import NIOCore
 /// The kernel's name of a channel's socket, to send through it without the channel.
 ///
 /// A datagram that the kernel does not take at once is better lost than kept: the message layers repeat what matters.
-/// So nothing of what a channel does for writes is needed here, and it cost a fifth of a bootstrap: measured 25 µs for the
-/// fifteen datagrams of one. The channel must be active whenever this is used; its owner hears at once when it closes.
+/// So nothing of what a channel does for writes is needed here; measured, it cost 14 µs for the fifteen datagrams of a
+/// bootstrap. The channel must be active whenever this is used; its owner hears at once when it closes.
 struct SocketDescriptor {
     let number: CInt
 
