@@ -183,7 +183,10 @@ extension DeviceSessions {
                 grant.state = .active
                 registration.right = .grant(grant)
             }
+            self.remindOfOrder(registration, &work)
             self.followLife(of: registration)
+        case .askDevice(let request): self.askDevice(request, registration, &work)
+        case .orderSettled(let order): self.settle(order)
         case .journal(let event): self.note(event, of: registration, now: work.now)
         case .count(let refused): self.counters.drop(refused.rawValue)
         }

@@ -28,6 +28,8 @@ package struct AccountRewriter: Sendable {
     var mintings = 0
     /// Server accounts of this bootstrap by instance.
     var written: [UInt16: WrittenAccount] = [:]
+    /// Instances of object 1 in the write that is worked on, by short server ID.
+    private var placed: [UInt16: UInt16] = [:]
     /// Account writes that were refused and not repeated with success.
     private var refused: Set<LwM2MPath> = []
 
@@ -176,10 +178,14 @@ package struct AccountRewriter: Sendable {
         do { content = try TLV.decode(payload, at: path) } catch {
             throw .malformed("upstream's payload for \(path) is no valid TLV: \(error)", isAccount: true)
         }
+        self.placed = [:]
         let (rewritten, accounts) = try self.rewrite(content, object: object, mint: mint)
         do {
             let payload = try TLV.encode(rewritten)
-            return RewrittenWrite(path: path, contentFormat: contentFormat, payload: payload, accounts: accounts)
+            return RewrittenWrite(
+                path: path, contentFormat: contentFormat, payload: payload, accounts: accounts,
+                serverInstances: self.placed
+            )
         } catch {
             throw .broken("\(path) cannot be encoded: \(error)")
         }
@@ -221,6 +227,7 @@ package struct AccountRewriter: Sendable {
                 return rewritten.instance
             }
             let account = try ServerAccount(instance)
+            self.placed[account.shortServerID] = instance.id
             return self.leadsToGateway(account) ? TransportBinding.fittedToUDP(account).instance : instance
         } catch let error as AccountError {
             throw .malformed("upstream's account is no valid one: \(error)")

@@ -80,6 +80,18 @@ enum Schemas {
                     """
             )
         }
+        migrator.registerMigration("rebootstraps") { db in
+            try db.execute(
+                sql: """
+                    -- Devices that are to bootstrap again. `uid` tells a newer order from the one that it replaced.
+                    CREATE TABLE rebootstraps (
+                        iccid TEXT PRIMARY KEY NOT NULL,
+                        uid INTEGER NOT NULL,
+                        at INTEGER NOT NULL
+                    ) WITHOUT ROWID;
+                    """
+            )
+        }
         return migrator
     }
 

@@ -136,6 +136,7 @@ extension BootstrapSession {
         for change in written.accounts {
             actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
         }
+        if !written.serverInstances.isEmpty { actions.append(.serversWritten(written.serverInstances)) }
         self.attempt = attempt
         var passed = CoAPRequest(.put, path: written.path.segments)
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }

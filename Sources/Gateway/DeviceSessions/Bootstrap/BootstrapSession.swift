@@ -55,6 +55,8 @@ package struct BootstrapSession: Sendable {
         case restore([OneTimeCredential])
         /// The device has finished its bootstrap: no handshake will tell of the first use of these.
         case commit([OneTimeCredential], GatewayConfiguration.KeysPerEndpoint)
+        /// Where the device gets its Server objects: instances of object 1 by short server ID.
+        case serversWritten([UInt16: UInt16])
         case journal(AuditEvent)
         /// Something was refused that the operator should know of now, although the bootstrap goes on.
         case warn(FailureCause)
