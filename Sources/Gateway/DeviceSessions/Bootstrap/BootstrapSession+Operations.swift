@@ -53,15 +53,17 @@ extension BootstrapSession {
         switch BootstrapOperation(from: .server, method: request.code.rawValue, path: path, accept: request.accept) {
         case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
         case .delete(let target):
+            var placed = target
             do throws(RewriteRefusal) {
-                try self.attempt?.rewriter.permitDelete(target)
+                placed = try self.attempt?.rewriter.permitDelete(target) ?? target
             } catch {
                 actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
                 return
             }
-            self.passToDevice(id, CoAPRequest(.delete, path: target.segments), isFinish: false, into: &actions)
+            self.passToDevice(id, CoAPRequest(.delete, path: placed.segments), isFinish: false, into: &actions)
         case .discover(let target), .read(let target):
-            let passed = CoAPRequest(.get, path: target.segments, accept: request.accept)
+            let placed = self.attempt?.rewriter.place(target) ?? target
+            let passed = CoAPRequest(.get, path: placed.segments, accept: request.accept)
             self.passToDevice(id, passed, isFinish: false, into: &actions)
         case .finish: self.finish(id, wallClock: wallClock, into: &actions)
         case .refused(let code): actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
@@ -277,7 +279,15 @@ extension BootstrapSession {
             return
         }
         actions.append(.answerUpstream(operation.request, Self.passed(response)))
+        if response.contentFormat == ContentFormat.linkFormat.rawValue,
+            let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))
+        {
+            self.attempt?.rewriter.hasPriorities = answer
+        }
         if operation.isFinish && response.code == .changed {
+            if let order = self.attempt?.rewriter.secureFirst {
+                self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
+            }
             actions.append(.releaseLease(.clean))
             self.journal(.bootstrapFinished, wallClock, into: &actions)
             if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }

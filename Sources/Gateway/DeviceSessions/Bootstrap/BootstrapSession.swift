@@ -123,6 +123,7 @@ package struct BootstrapSession: Sendable {
                 request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
                 number: self.nextNumber
             )
+            self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
             self.nextNumber += 1
             self.startTimer(now)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
