@@ -213,7 +213,7 @@ extension DeviceSessions {
     private func acquireLease(
         to upstream: GatewayConfiguration.Upstream, for registration: Registration, _ work: inout Work
     ) {
-        let credentials = registration.credential?.written?.credentials
+        let credentials = registration.written?.credentials
         let result = self.pool.enter((registration.leaseOwner, upstream, credentials, work.now)) {
             $0.acquire(for: $1.0, upstreams: [$1.1], credentials: $1.2, now: $1.3)
         }

@@ -176,6 +176,10 @@ enum Schemas {
                     """
             )
         }
+        // As for credentials: what the relay shows to the server of a device that came plain.
+        migrator.registerMigration("upstream of grants") { db in
+            try db.execute(sql: "ALTER TABLE grants ADD COLUMN sealed_upstream BLOB")
+        }
         return migrator
     }
 }

@@ -151,12 +151,14 @@ extension BootstrapSession {
         accounts.compactMap { account in
             guard account.after.securityMode == SecurityMode.noSec.name, let server = account.server,
                 let shortServerID = account.shortServerID,
-                !attempt.granted.contains(where: { $0.key.server == server && $0.shortServerID == shortServerID }),
+                !attempt.granted.contains(where: {
+                    $0.key.server == server && $0.shortServerID == shortServerID && $0.written == account.written
+                }),
                 self.configuration.servers.contains(where: { $0.name == server && $0.relay != nil })
             else { return nil }
             return PlainGrant.mint(
                 for: self.subject.record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
-                at: wallClock
+                written: account.written, at: wallClock
             )
         }
     }
