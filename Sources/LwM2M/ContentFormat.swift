@@ -13,11 +13,41 @@ package struct ContentFormat: RawRepresentable, Hashable, Sendable {
     package static let tlv = ContentFormat(rawValue: 11542)
     package static let json = ContentFormat(rawValue: 11543)
     package static let lwm2mCBOR = ContentFormat(rawValue: 11544)
-    /// The number that TLV had before it was registered; some servers still send it.
+    /// The numbers that text, TLV and JSON had before they were registered; some servers still send them.
+    package static let oldText = ContentFormat(rawValue: 1541)
     package static let oldTLV = ContentFormat(rawValue: 1542)
+    package static let oldJSON = ContentFormat(rawValue: 1543)
+
+    /// The number of today for a number from before LwM2M 1.0; every other number is its own.
+    package var registered: ContentFormat {
+        switch self {
+        case .oldText: .text
+        case .oldTLV: .tlv
+        case .oldJSON: .json
+        default: self
+        }
+    }
 
     /// Whether the payload is TLV, under either number.
-    package var isTLV: Bool { self == .tlv || self == .oldTLV }
+    package var isTLV: Bool { self.registered == .tlv }
+
+    /// As messages name it: `SenML CBOR (112)`. The number alone when nothing is known of it.
+    package var name: String {
+        let name: String? =
+            switch self.registered {
+            case .text: "text"
+            case .linkFormat: "link format"
+            case .octetStream: "octet-stream"
+            case .cbor: "CBOR"
+            case .senMLJSON: "SenML JSON"
+            case .senMLCBOR: "SenML CBOR"
+            case .tlv: "TLV"
+            case .json: "JSON"
+            case .lwm2mCBOR: "LwM2M CBOR"
+            default: nil
+            }
+        return name.map { "\($0) (\(self))" } ?? self.description
+    }
 }
 
 extension ContentFormat: CustomStringConvertible {

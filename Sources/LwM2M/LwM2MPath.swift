@@ -73,13 +73,90 @@ package struct LwM2MPath: Hashable, Sendable {
             && (other.count < 3 || own.2 == its.2) && (other.count < 4 || own.3 == its.3)
     }
 
-    private var levels: [UInt16] {
+    /// One level further down; nil from the fourth.
+    func appending(_ identifier: UInt16) -> LwM2MPath? {
+        let own = self.identifiers
+        return switch self.count {
+        case 0: LwM2MPath(identifier)
+        case 1: LwM2MPath(own.0, identifier)
+        case 2: LwM2MPath(own.0, own.1, identifier)
+        case 3: LwM2MPath(own.0, own.1, own.2, identifier)
+        default: nil
+        }
+    }
+
+    /// The same levels seen from `base`; nil when there would be more than four.
+    func relative(to base: LwM2MPath) -> LwM2MPath? {
+        var path: LwM2MPath? = base
+        for identifier in self.levels { path = path?.appending(identifier) }
+        return path
+    }
+
+    /// A name in a document, `rest` behind `start`: `/`, and levels in their one spelling with one `/` between each two of
+    /// them (T26).
+    init?(name start: [UInt8], _ rest: [UInt8] = []) {
+        // The length first: one long base name may stand for many names.
+        guard start.count + rest.count <= Self.maximumNameLength else { return nil }
+        var reader = NameReader()
+        for byte in start { guard reader.read(byte) else { return nil } }
+        for byte in rest { guard reader.read(byte) else { return nil } }
+        guard let path = reader.finished else { return nil }
+        self = path
+    }
+
+    private struct NameReader {
+        private var path = LwM2MPath.root
+        /// Of the level that is being read; -1 before the first slash.
+        private var digits = -1
+        private var identifier: UInt32 = 0
+
+        /// False when there can be no path any more.
+        mutating func read(_ byte: UInt8) -> Bool {
+            if byte == UInt8(ascii: "/") {
+                if self.digits >= 0 {
+                    guard let path = self.finished else { return false }
+                    self.path = path
+                }
+                self.digits = 0
+                self.identifier = 0
+                return true
+            }
+            // No sixth digit, and no digit behind a zero that leads.
+            guard 0x30...0x39 ~= byte, 0..<5 ~= self.digits, self.identifier > 0 || self.digits == 0 else {
+                return false
+            }
+            self.identifier = self.identifier * 10 + UInt32(byte - 0x30)
+            self.digits += 1
+            return true
+        }
+
+        var finished: LwM2MPath? {
+            guard self.digits > 0, let identifier = UInt16(exactly: self.identifier) else { return nil }
+            return self.path.appending(identifier)
+        }
+    }
+
+    /// The longest name that is a path, in bytes.
+    private static let maximumNameLength = 24
+
+    /// Of this level, counted from 0; nil below the last.
+    func identifier(at level: Int) -> UInt16? {
+        guard level < self.count else { return nil }
+        return switch level {
+        case 0: self.identifiers.0
+        case 1: self.identifiers.1
+        case 2: self.identifiers.2
+        default: self.identifiers.3
+        }
+    }
+
+    var levels: [UInt16] {
         let all = [self.identifiers.0, self.identifiers.1, self.identifiers.2, self.identifiers.3]
         return Array(all.prefix(self.count))
     }
 
     /// 1 to 5 decimal digits, no sign, no leading zero, at most 65535.
-    private static func identifier(_ digits: String.UTF8View) -> UInt16? {
+    static func identifier(_ digits: some Collection<UInt8>) -> UInt16? {
         guard let first = digits.first, digits.count <= 5, first != UInt8(ascii: "0") || digits.count == 1 else {
             return nil
         }
@@ -96,11 +173,10 @@ package struct LwM2MPath: Hashable, Sendable {
     }
 
     package func hash(into hasher: inout Hasher) {
-        hasher.combine(self.count)
-        hasher.combine(self.identifiers.0)
-        hasher.combine(self.identifiers.1)
-        hasher.combine(self.identifiers.2)
-        hasher.combine(self.identifiers.3)
+        let (object, instance, resource, resourceInstance) = self.identifiers
+        let upper = UInt64(object) << 48 | UInt64(instance) << 32
+        hasher.combine(upper | UInt64(resource) << 16 | UInt64(resourceInstance))
+        hasher.combine(UInt8(truncatingIfNeeded: self.count))
     }
 }
 

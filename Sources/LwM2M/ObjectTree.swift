@@ -1,6 +1,7 @@
 /// One instance of an object with its resources, in the order in which they were written.
 ///
-/// The tree keeps value bytes as they came. They may be keys, so no type of the tree prints them: descriptions and dumps
+/// The tree keeps value bytes as they came. Those of resources in ``ObjectDefinition`` are spelled as TLV does whatever the
+/// format was; see ``ValueSpelling`` for the others. They may be keys, so no type of the tree prints them: descriptions and dumps
 /// show identifiers and lengths alone (T44).
 package struct ObjectInstance: Hashable, Sendable {
     package var id: UInt16
@@ -22,10 +23,13 @@ package struct Resource: Hashable, Sendable {
 
     package var id: UInt16
     package var value: Value
+    /// How the bytes of a single value are spelled; nil as TLV spells them. Values of several have their own.
+    package var spelling: ValueSpelling?
 
-    package init(id: UInt16, value: Value) {
+    package init(id: UInt16, value: Value, spelling: ValueSpelling? = nil) {
         self.id = id
         self.value = value
+        self.spelling = spelling
     }
 }
 
@@ -33,10 +37,39 @@ package struct Resource: Hashable, Sendable {
 package struct ResourceInstance: Hashable, Sendable {
     package var id: UInt16
     package var bytes: [UInt8]
+    /// How the bytes are spelled; nil as TLV spells them.
+    package var spelling: ValueSpelling?
 
-    package init(id: UInt16, bytes: [UInt8]) {
+    package init(id: UInt16, bytes: [UInt8], spelling: ValueSpelling? = nil) {
         self.id = id
         self.bytes = bytes
+        self.spelling = spelling
+    }
+}
+
+/// Says that a value stands as its document spelled it, with the type that it had there.
+///
+/// The gateway takes values of resources that it knows into TLV's spelling, whatever the format, so that one set of readers
+/// does. Of all others it knows neither type nor meaning: they go on in the same format, letter for letter.
+package struct ValueSpelling: Hashable, Sendable {
+    /// Which of a document's value fields held it.
+    package enum Kind: Hashable, Sendable {
+        case number, string, boolean, opaque, objectLink
+    }
+
+    /// Under its registered number. The value has a form in this format only.
+    package let format: ContentFormat
+    package let kind: Kind
+}
+
+/// One object with instances of it, as a document for the root holds several.
+package struct ObjectContent: Hashable, Sendable {
+    package var id: UInt16
+    package var instances: [ObjectInstance]
+
+    package init(id: UInt16, instances: [ObjectInstance]) {
+        self.id = id
+        self.instances = instances
     }
 }
 
@@ -54,6 +87,13 @@ extension ObjectInstance: CustomStringConvertible, CustomReflectable {
     /// `0: {0: 22 bytes, 16: [0: 2 bytes]}`.
     package var description: String {
         "\(self.id): {" + self.resources.map(\.description).joined(separator: ", ") + "}"
+    }
+    package var customMirror: Mirror { Mirror(self, children: [:]) }
+}
+
+extension ObjectContent: CustomStringConvertible, CustomReflectable {
+    package var description: String {
+        "\(self.id): {" + self.instances.map(\.description).joined(separator: ", ") + "}"
     }
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 }

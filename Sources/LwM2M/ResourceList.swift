@@ -6,9 +6,11 @@ struct ResourceList: Hashable, Sendable {
 
     init(_ resources: [Resource]) { self.resources = resources }
 
-    /// The value of a single resource; nil when it is absent or has several values.
+    /// The value of a single resource as TLV spells it; nil when it is absent, has several values or another spelling.
     func single(_ id: UInt16) -> [UInt8]? {
-        guard case .single(let bytes)? = self.value(id) else { return nil }
+        guard let resource = self.resources.first(where: { $0.id == id }), resource.spelling == nil,
+            case .single(let bytes) = resource.value
+        else { return nil }
         return bytes
     }
 
@@ -17,7 +19,7 @@ struct ResourceList: Hashable, Sendable {
     /// Changes the resource where it stands. A new one goes behind the one with the next lower id that is there.
     mutating func set(_ id: UInt16, _ value: Resource.Value) {
         if let index = self.resources.firstIndex(where: { $0.id == id }) {
-            self.resources[index].value = value
+            self.resources[index] = Resource(id: id, value: value)
             return
         }
         let below = self.resources.filter { $0.id < id }.map(\.id).max()

@@ -1,6 +1,6 @@
 extension TLV {
     /// The payload for the path level that `content` belongs to: shortest identifiers and lengths, order as in the tree,
-    /// an instance without a wrapper. Throws only for a value that 24 bits cannot count.
+    /// an instance without a wrapper. Throws for a value that 24 bits cannot count, and for one that another format spelled.
     package static func encode(_ content: PathContent) throws(TLVError) -> [UInt8] {
         var writer = TLVWriter()
         switch content {
@@ -29,6 +29,7 @@ private struct TLVWriter {
     }
 
     mutating func append(_ resource: Resource) throws(TLVError) {
+        guard resource.spelling == nil else { throw self.foreign(resource) }
         switch resource.value {
         case .single(let value):
             try self.appendHeader(.resource, id: resource.id, length: value.count)
@@ -36,10 +37,15 @@ private struct TLVWriter {
         case .multiple(let instances):
             try self.appendHeader(.multipleResource, id: resource.id, length: Self.size(of: instances))
             for instance in instances {
+                guard instance.spelling == nil else { throw self.foreign(resource) }
                 try self.appendHeader(.resourceInstance, id: instance.id, length: instance.bytes.count)
                 self.bytes += instance.bytes
             }
         }
+    }
+
+    private func foreign(_ resource: Resource) -> TLVError {
+        TLVError(.foreignSpelling(id: resource.id), at: self.bytes.count)
     }
 
     private mutating func appendHeader(_ kind: TLV.Kind, id: UInt16, length: Int) throws(TLVError) {

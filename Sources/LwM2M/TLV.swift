@@ -40,6 +40,8 @@ package struct TLVError: Error, Hashable, Sendable {
         case wrongMultiplicity(id: UInt16)
         /// A value longer than 24 bits can count.
         case valueTooLong
+        /// Resource `id` is unknown and stands as another format spelled it.
+        case foreignSpelling(id: UInt16)
     }
 
     package let reason: Reason
@@ -70,6 +72,7 @@ extension TLVError.Reason {
         case .duplicateIdentifier(let id): "identifier \(id) occurs twice"
         case .wrongType(let id, let expected): "resource \(id) must be \(expected.rawValue)"
         case .wrongMultiplicity(let id): "resource \(id) is single where several are due, or several where one is"
+        case .foreignSpelling(let id): "resource \(id) is unknown and has no TLV form"
         case .valueTooLong: "a value is longer than \(TLV.maximumLength) bytes"
         }
     }

@@ -27,9 +27,9 @@ struct ConfigurationReaderTests {
         unmatched: refuse
         credentials: { key-bytes: 16, identity-length: 24, use-within: 24h, overlap: 3d, max-age: 30d }
         dtls: { suites: [TLS_PSK_WITH_AES_128_GCM_SHA256, TLS_PSK_WITH_AES_128_CCM_8], connection-id: false }
-        coap: { ack-timeout: 3s, device: { ack-timeout: 4s }, upstream: { max-retransmit: 2 } }
+        coap: { ack-timeout: 3s, block-size: 256, device: { ack-timeout: 4s, block-size: 64 }, upstream: { max-retransmit: 2 } }
         pool: { min-idle: 2, wait: 500ms, quarantine: 5m, from: [10.1.0.1, 10.1.0.2] }
-        limits: { sessions: 100, half-open: 10, unanswered-per-source: 5, sessions-per-sim: 2 }
+        limits: { sessions: 100, half-open: 10, unanswered-per-source: 5, sessions-per-sim: 2, body: 4096 }
         audit: { durability: batched, signing-key: { file: /etc/keys/audit.key }, checkpoint: { every: 1m, records: 50 } }
         log: { level: debug, format: text }
         drain: 1m
@@ -67,6 +67,8 @@ struct ConfigurationReaderTests {
         #expect(!gateway.dtls.connectionIDs)
         #expect(gateway.listeners.map(\.connectionIDs) == [nil, false])
         #expect(gateway.deviceTransmission.acknowledgementTimeout == .seconds(4))
+        #expect(gateway.deviceTransmission.blockSize == 64 && gateway.upstreamTransmission.blockSize == 256)
+        #expect(gateway.limits.body == 4096)
         #expect(gateway.deviceTransmission.maximumRetransmissions == 4)
         #expect(gateway.upstreamTransmission.acknowledgementTimeout == .seconds(3))
         #expect(gateway.upstreamTransmission.maximumRetransmissions == 2)

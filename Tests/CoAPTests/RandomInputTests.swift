@@ -70,7 +70,7 @@ struct RandomInputTests {
     /// Answers some of the requests in one way or another, and leaves the others open.
     private func answer(_ events: [Event], _ script: inout Script, _ random: inout Seeded) {
         for case .request(let id, let request) in events {
-            _ = (request.uriPath, request.uriQuery, request.contentFormat, request.accept, request.blockRefusal)
+            _ = (request.uriPath, request.uriQuery, request.contentFormat, request.accept)
             switch Int.random(in: 0..<6, using: &random) {
             case 0: _ = script.reset(id)
             case 1: _ = script.respond(id, CoAPResponse(.content, observe: 1, payload: random.bytes(0...200)))

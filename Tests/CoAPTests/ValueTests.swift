@@ -138,32 +138,4 @@ struct BlockOptionTests {
         #expect(BlockOption([0, 0, 0, 0]) == nil)
         #expect(BlockOption(num: 1 << 20, more: false, szx: 0) == nil)
     }
-
-    @Test(
-        "A part of a body is refused honestly, a whole one is not",
-        arguments: [
-            (nil, nil), ([], nil), ([0x06], nil), ([0x0e], .requestEntityTooLarge), ([0x1e], .requestEntityIncomplete),
-            ([0x16], .requestEntityIncomplete), ([0x0f], .badRequest),
-        ] as [([UInt8]?, CoAPCode?)]
-    )
-    func blockRefusal(value: [UInt8]?, code: CoAPCode?) {
-        var request = CoAPRequest(.put, path: ["0", "1"], payload: [1])
-        if let value {
-            request.options.append(.block1, value)
-        }
-        #expect(request.blockRefusal?.code == code)
-        #expect(request.blockRefusal?.options.uint(.size1) == (code == .requestEntityTooLarge ? 1024 : nil))
-    }
-
-    @Test(
-        "A response is partial unless its only block is the last one",
-        arguments: [(nil, false), ([0x06], false), ([0x0e], true), ([0x16], true), ([0x07], true)] as [([UInt8]?, Bool)]
-    )
-    func partialResponses(value: [UInt8]?, isPartial: Bool) {
-        var response = CoAPResponse(.content, payload: [1])
-        if let value {
-            response.options.append(.block2, value)
-        }
-        #expect(response.isPartial == isPartial)
-    }
 }

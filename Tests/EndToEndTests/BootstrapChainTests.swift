@@ -192,3 +192,43 @@ struct BootstrapChainTests {
         }
     }
 }
+
+@Suite("Bodies in blocks, from end to end")
+struct BlockChainTests {
+    @Test(
+        "A server writes more than 3 KiB at once and reads as much back, each side in blocks of its own",
+        arguments: [(server: 64, device: 512), (256, 16), (512, 64), (1024, 1024)])
+    func largeAccounts(server: Int, device: Int) async throws {
+        try await Stage.run { stage in
+            // Servers without a rule, so that a written object is large.
+            let extra = (0..<60).flatMap { ["--extra-server", "coap://server-\($0).example.net:5683,\(2_000 + $0)"] }
+            let (gateway, bootstrap, _) = try await stage.everything(
+                bootstrapServer: ["--object-level", "--discover", "--block-size", "\(server)"] + extra,
+                blocks: (upstream: 128, device: device), more: "unmatched: keep")
+            let sim = try await stage.addSIM(to: gateway)
+            let client = try stage.device(stage.credentials(sim, at: gateway) + ["--bootstrap-only"])
+            #expect(try await client.exit(within: .seconds(60)) == 0)
+            try await bootstrap.program.event("finished") { $0.text("endpoint") == sim.iccid }
+
+            let sent = bootstrap.program.output.events("sent").compactMap { $0.integer("bytes") }
+            #expect(sent.contains { $0 > 3_072 })
+            let accounts = client.output.events("account")
+            #expect(accounts.count == 62)
+            for index in 0..<60 {
+                let uri = "coap://server-\(index).example.net:5683"
+                #expect(accounts.contains { $0.text("uri") == uri && $0.integer("ssid") == 2_000 + index })
+            }
+            let own = try #require(accounts.first { $0.integer("ssid") == 1111 })
+            #expect(own.text("uri") == gateway.secure && own.integer("keyBytes") == 16)
+            let answers = bootstrap.program.output.events("answered")
+            #expect(answers.allSatisfy { $0.text("code")?.hasPrefix("2.") == true })
+            let links = try #require(answers.first { $0.text("method") == "GET" }?.text("payload"))
+            #expect(links.utf8.count > 1_024 && links.contains("</0/61>") && links.hasSuffix("</3/0>"))
+            try await gateway.record("bootstrap.finished", of: sim)
+            // As many messages as blocks of that size make.
+            let counters = try await gateway.countersAtStop()
+            let count = try #require(counters.text("datagrams_to_devices").flatMap(Int.init))
+            #expect(count > sent.reduce(0, +) / device)
+        }
+    }
+}

@@ -27,9 +27,11 @@ final class MovesStage {
     /// - Parameters:
     ///   - listeners: Their addresses, and what each says of connection IDs.
     ///   - repeating: After what time a message to a device is repeated; by default later than anything takes here.
-    init(_ listeners: [(ip: String, connectionIDs: Bool?)] = [("127.0.0.1", nil)], repeating: Duration = .seconds(20))
-        async throws
-    {
+    ///   - adjust: Changes what the test needs otherwise.
+    init(
+        _ listeners: [(ip: String, connectionIDs: Bool?)] = [("127.0.0.1", nil)], repeating: Duration = .seconds(20),
+        adjust: (inout GatewayConfiguration) -> Void = { _ in }
+    ) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         self.bootstrap = ServerScript(try TestSocket())
         self.management = ServerScript(try TestSocket())
@@ -54,6 +56,7 @@ final class MovesStage {
         configuration.pool.minimumIdle = 1
         // Sockets of every address would get into the way of tests that look for a free port.
         configuration.pool.from = [IPAddress(ipv4: 0x7F00_0001)]
+        adjust(&configuration)
         let records = StagedRecords()
         var environment = DeviceSessions.Environment(
             configuration: configuration, records: records, credentials: records, audit: self.audit, logger: logger,

@@ -10,7 +10,7 @@ struct TLVVectorTests {
     func decodes(vector: Vector) throws {
         let path = try vector.lwm2mPath
         let content = try TLV.decode(vector.payload, at: path)
-        let values = values(of: content, at: path)
+        let values = valuesByPath(of: content, at: path)
         #expect(values.map(\.path) == vector.meaning.nodes.map(\.path))
         for (value, node) in zip(values, vector.meaning.nodes) {
             #expect(scalar(value.bytes, as: node.type) == node.value, "\(node.path)")
@@ -50,36 +50,5 @@ struct TLVVectorTests {
         let wrapped = try #require(vectors.first { $0.name == "tlv-inst-nosec-wrapped" })
         let plain = try #require(vectors.first { $0.name == "tlv-inst-nosec" })
         #expect(hex(try TLV.encode(TLV.decode(wrapped.payload, at: wrapped.lwm2mPath))) == plain.hex)
-    }
-
-    private func values(of content: PathContent, at path: LwM2MPath) -> [(path: String, bytes: [UInt8])] {
-        switch content {
-        case .instances(let instances):
-            instances.flatMap { instance in
-                instance.resources.flatMap { values(of: $0, below: "\(path)/\(instance.id)") }
-            }
-        case .instance(let instance): instance.resources.flatMap { values(of: $0, below: "\(path)") }
-        case .resource(let resource):
-            values(of: resource, below: "\(path)".split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" })
-        }
-    }
-
-    private func values(of resource: Resource, below path: String) -> [(path: String, bytes: [UInt8])] {
-        switch resource.value {
-        case .single(let bytes): [("\(path)/\(resource.id)", bytes)]
-        case .multiple(let instances): instances.map { ("\(path)/\(resource.id)/\($0.id)", $0.bytes) }
-        }
-    }
-
-    private func scalar(_ bytes: [UInt8], as type: String) -> Vector.Scalar? {
-        switch type {
-        case "string": ResourceValue.string(bytes).map { .text($0) }
-        case "integer": ResourceValue.integer(bytes).map { .number($0) }
-        case "unsigned": ResourceValue.unsigned(bytes).map { .number(Int64($0)) }
-        case "boolean": ResourceValue.boolean(bytes).map { .boolean($0) }
-        case "objlnk": ResourceValue.objectLink(bytes).map { .text($0.description) }
-        case "opaque": .text(hex(bytes))
-        default: nil
-        }
     }
 }

@@ -77,6 +77,38 @@ func hex(_ bytes: [UInt8]) -> String {
     bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
 }
 
+/// Every value of the content with its path, in order.
+func valuesByPath(of content: PathContent, at path: LwM2MPath) -> [(path: String, bytes: [UInt8])] {
+    switch content {
+    case .instances(let instances):
+        instances.flatMap { instance in
+            instance.resources.flatMap { valuesByPath(of: $0, below: "\(path)/\(instance.id)") }
+        }
+    case .instance(let instance): instance.resources.flatMap { valuesByPath(of: $0, below: "\(path)") }
+    case .resource(let resource):
+        valuesByPath(of: resource, below: "\(path)".split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" })
+    }
+}
+
+private func valuesByPath(of resource: Resource, below path: String) -> [(path: String, bytes: [UInt8])] {
+    switch resource.value {
+    case .single(let bytes): [("\(path)/\(resource.id)", bytes)]
+    case .multiple(let instances): instances.map { ("\(path)/\(resource.id)/\($0.id)", $0.bytes) }
+    }
+}
+
+func scalar(_ bytes: [UInt8], as type: String) -> Vector.Scalar? {
+    switch type {
+    case "string": ResourceValue.string(bytes).map { .text($0) }
+    case "integer": ResourceValue.integer(bytes).map { .number($0) }
+    case "unsigned": ResourceValue.unsigned(bytes).map { .number(Int64($0)) }
+    case "boolean": ResourceValue.boolean(bytes).map { .boolean($0) }
+    case "objlnk": ResourceValue.objectLink(bytes).map { .text($0.description) }
+    case "opaque": .text(hex(bytes))
+    default: nil
+    }
+}
+
 /// Numbers that a seed decides, so that a failure can be had again.
 struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64

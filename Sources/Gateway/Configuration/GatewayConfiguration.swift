@@ -169,6 +169,8 @@ package struct GatewayConfiguration: Sendable {
         /// Plain bootstraps of one source (IPv6: one /64) that no device has acknowledged yet.
         package var unansweredPerSource = 64
         package var sessionsPerSIM = 4
+        /// Largest body, in bytes, that is put together from blocks on the bootstrap leg, in either direction (T46).
+        package var body = 65_536
 
         package init() {}
     }

@@ -60,6 +60,10 @@ final class DeviceSession {
     var lease: LeaseID?
     /// The command of the bootstrap server that is at the device.
     var deviceExchange: MessageLayer.ExchangeID?
+    /// Bodies in blocks on both sides of the bootstrap; there as long as the lease.
+    var blocks: BootstrapBlocks?
+    /// Tells commands in blocks apart once one was given up in the middle; nil until then.
+    var requestTag: UInt8?
     /// The Bootstrap-Request that is upstream.
     var upstreamExchange: MessageLayer.ExchangeID?
     /// When the device last asked for a bootstrap here: wall clock, microseconds since 1970.

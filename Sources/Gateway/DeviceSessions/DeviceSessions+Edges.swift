@@ -99,6 +99,7 @@ extension DeviceSessions: LeaseHolder {
         case .bootstrap(let session):
             if isOver {
                 session.lease = nil
+                session.dropBlocks()
                 session.upstreamExchange = nil
             }
             body(user, &work)
@@ -114,10 +115,7 @@ extension DeviceSessions: LeaseHolder {
     /// Something that the message layer of a bootstrap's upstream socket reports.
     private static func handle(_ event: MessageLayer.Event, of session: DeviceSession, _ work: inout Work) {
         switch event {
-        case .request(let id, let request):
-            session.bootstrap?.upstreamRequested(
-                id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
-            )
+        case .request(let id, let request): Self.receive(request, id, fromServerOf: session, &work)
         case .response(let exchange, let response):
             guard session.upstreamExchange == exchange else { return }
             session.upstreamExchange = nil

@@ -132,10 +132,7 @@ extension DeviceSessions {
                 return
             }
             if session.deviceExchange == exchange {
-                session.deviceExchange = nil
-                session.bootstrap?.deviceAnswered(
-                    response, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
-                )
+                self.deviceAnswered(response, of: session, &work)
             } else {
                 self.deviceAnswered(exchange, response, of: session, &work)
             }
@@ -156,6 +153,7 @@ extension DeviceSessions {
     ) {
         if session.deviceExchange == exchange {
             session.deviceExchange = nil
+            session.endTransfer(isComplete: false)
             session.bootstrap?.deviceFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
         } else {
             self.deviceFailed(exchange, failure, of: session, &work)
@@ -231,17 +229,21 @@ extension DeviceSessions {
         case .releaseLease(let end): self.release(end, of: session, now: work.now)
         case .requestUpstream(let request):
             guard let lease = session.lease else { return }
+            // A new bootstrap on the same socket; the server begins anew as well (T3).
+            session.blocks?.server.removeAll()
             session.upstreamExchange = self.send(request, on: lease, now: work.now)
         case .cancelUpstreamRequest:
             guard let lease = session.lease, let exchange = session.upstreamExchange else { return }
             session.upstreamExchange = nil
             self.pool.enter((exchange, lease)) { $0.cancel($1.0, on: $1.1) }
-        case .answerUpstream(let id, let response): self.answerUpstream(id, response, of: session, now: work.now)
-        case .requestDevice(let request):
-            session.deviceExchange = session.layer.send(request, now: work.now, into: &work.events)
+        case .answerUpstream(let id, let response):
+            let answer = session.blocks?.server.respond(to: id, response, now: work.now) ?? response
+            self.answerUpstream(id, answer, of: session, now: work.now)
+        case .requestDevice(let request): self.requestDevice(request, of: session, &work)
         case .cancelDeviceRequest:
             if let exchange = session.deviceExchange { session.layer.cancel(exchange) }
             session.deviceExchange = nil
+            session.endTransfer(isComplete: false)
         case .answerDevice(let id, let response):
             session.layer.respond(to: id, response, now: work.now, into: &work.events)
         case .store(let credentials, let grants):
@@ -289,12 +291,14 @@ extension DeviceSessions {
 
     private func take(_ lease: LeaseID, for session: DeviceSession) {
         session.lease = lease
+        session.blocks = self.makeBlocks()
         self.byLease[lease] = .bootstrap(session)
     }
 
     private func release(_ end: LeaseEnd, of session: DeviceSession, now: Instant) {
         guard let lease = session.lease else { return }
         session.lease = nil
+        session.dropBlocks()
         session.upstreamExchange = nil
         self.byLease[lease] = nil
         self.pool.enter((lease, end, now)) { $0.release($1.0, $1.1, now: $1.2) }

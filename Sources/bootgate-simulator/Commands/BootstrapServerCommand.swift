@@ -41,6 +41,14 @@ struct BootstrapServerCommand: ParsableCommand {
     @Flag(help: "Write whole objects (/0 and /1) instead of instances.")
     var objectLevel = false
 
+    @Option(
+        help: ArgumentHelp("Write bodies in blocks of this size: 16, 32, 64, and so on to 1024.", valueName: "bytes")
+    )
+    var blockSize: Int?
+
+    @Flag(help: "Ask what the device holds before the end, with Bootstrap-Discover.")
+    var discover = false
+
     @Option(help: ArgumentHelp("Know only this endpoint client name; may be given several times.", valueName: "name"))
     var onlyEndpoint: [String] = []
 
@@ -77,6 +85,7 @@ struct BootstrapServerCommand: ParsableCommand {
         let server = BootstrapServer(try validated { try self.behaviour() }, events: events)
         let stack = try validated { try CoAPStack(role: server, verbose: self.common.verbose) }
         let port = try validated { try self.security.listen(stack, on: self.listen) }
+        if self.blockSize != nil { stack.carryBlocks() }
         events.report("listening", ["port": .integer(Int64(port))])
         _ = self.common.loop(stack, standard: 1e9).run { now in
             server.sendDueSteps(stack, now: now)
@@ -105,6 +114,13 @@ struct BootstrapServerCommand: ParsableCommand {
         }
         behaviour.lifetime = self.lifetime
         behaviour.writesObjects = self.objectLevel
+        behaviour.discovers = self.discover
+        behaviour.blockSize = try self.blockSize.map { size in
+            guard size.nonzeroBitCount == 1, 16...1024 ~= size else {
+                throw ArgumentProblem(description: "--block-size takes a power of two from 16 to 1024")
+            }
+            return size
+        }
         behaviour.refusal = try self.refuse.map { try code($0) }
         behaviour.isSilent = self.silent
         behaviour.breaksTLV = self.brokenTLV

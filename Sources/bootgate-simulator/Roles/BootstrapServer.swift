@@ -15,6 +15,10 @@ final class BootstrapServer: CoAPRole {
         var lifetime: Int64 = 86400
         /// One write for all instances of an object, instead of one each.
         var writesObjects = false
+        /// Asks for a list of what the device holds before the end.
+        var discovers = false
+        /// Bodies above this go out in blocks of it, and answers are asked for in them.
+        var blockSize: Int?
         /// Answers every request with this code.
         var refusal: Code?
         /// Hears requests and never answers.
@@ -103,6 +107,7 @@ final class BootstrapServer: CoAPRole {
                 steps.append(Step(code: .put, path: "/0/\(instance)", payload: TLV.write(account.records)))
             }
         }
+        if behaviour.discovers { steps.append(Step(code: .get, path: "/")) }
         steps.append(Step(code: .post, path: "/bs"))
         if behaviour.breaksTLV { steps[1].payload.removeLast() }
         return steps
@@ -156,6 +161,10 @@ final class BootstrapServer: CoAPRole {
             let step = run.steps[run.next]
             var message = Message(step.code, path: step.path)
             if !step.payload.isEmpty { message.setPayload(step.payload, format: ContentFormat.tlv) }
+            message.blockSize = self.behaviour.blockSize
+            if step.code == .get {
+                message.add(COAP_OPTION_ACCEPT, integer: UInt32(ContentFormat.linkFormat))
+            }
             if let retransmission = self.behaviour.retransmission {
                 stack.setRetransmission(
                     milliseconds: retransmission.milliseconds,
@@ -174,7 +183,7 @@ final class BootstrapServer: CoAPRole {
 
     func received(_ response: Message, from peer: Peer) -> Bool {
         guard let run = self.runs[peer], run.outstanding == response.token else { return false }
-        self.events.report("answered", self.fields(peer, run, code: response.code))
+        self.events.report("answered", self.fields(peer, run, code: response.code, payload: response.payload))
         self.advance(peer, failure: response.code.isSuccess ? nil : "answer \(response.code)")
         return true
     }
@@ -216,13 +225,16 @@ final class BootstrapServer: CoAPRole {
         _ peer: Peer,
         _ run: Run,
         code: Code? = nil,
+        payload: [UInt8] = [],
         reason: String? = nil
     ) -> KeyValuePairs<String, EventValue?> {
         let step = run.steps[run.next]
         return [
             "peer": .text(peer.description), "endpoint": .text(run.endpoint), "step": .integer(Int64(run.next + 1)),
             "method": .text(step.code.description), "path": .text(step.path),
-            "code": code.map { .text($0.description) }, "reason": reason.map(EventValue.text),
+            "bytes": step.payload.isEmpty ? nil : .integer(Int64(step.payload.count)),
+            "code": code.map { .text($0.description) }, "payload": payload.isEmpty ? nil : .text(readable(payload)),
+            "reason": reason.map(EventValue.text),
         ]
     }
 }

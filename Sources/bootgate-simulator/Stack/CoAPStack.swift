@@ -164,7 +164,7 @@ final class CoAPStack {
             coap_session_new_token(peer.session, &length, &token)
             token.removeLast(token.count - length)
         }
-        guard coap_add_token(pdu, token.count, token) != 0, message.write(into: pdu) else {
+        guard coap_add_token(pdu, token.count, token) != 0, message.writeRequest(into: pdu, peer.session) else {
             coap_delete_pdu(pdu)
             return nil
         }

@@ -74,6 +74,8 @@ struct Message {
     var token: [UInt8] = []
     var options: [Option] = []
     var payload: [UInt8] = []
+    /// A request that is to go out, and to be answered, in blocks of this size; nil leaves it to libcoap.
+    var blockSize: Int?
 
     init(_ code: Code) { self.code = code }
 
@@ -155,6 +157,31 @@ extension Message {
 
     /// Bodies above this go out in blocks.
     static let wholeBody = 1024
+
+    /// Writes a request, as one message or as the first of several.
+    func writeRequest(into pdu: OpaquePointer, _ session: OpaquePointer) -> Bool {
+        guard let blockSize else { return self.write(into: pdu) }
+        if self.payload.count > blockSize { return self.writeInBlocks(of: blockSize, into: pdu, session) }
+        var message = self
+        if self.code == .get {
+            message.add(COAP_OPTION_BLOCK2, integer: UInt32((blockSize / 16).trailingZeroBitCount))
+        }
+        return message.write(into: pdu)
+    }
+
+    /// Writes a request with a body above its block size, of which libcoap then sends one block after the other.
+    func writeInBlocks(of size: Int, into pdu: OpaquePointer, _ session: OpaquePointer) -> Bool {
+        var first = self
+        first.payload = []
+        first.add(COAP_OPTION_BLOCK1, integer: 8 | UInt32((size / 16).trailingZeroBitCount))
+        guard first.write(into: pdu) else { return false }
+        let bytes = UnsafeMutablePointer<UInt8>.allocate(capacity: self.payload.count)
+        bytes.initialize(from: self.payload, count: self.payload.count)
+        return coap_add_data_large_request(
+            session, pdu, self.payload.count, bytes,
+            { _, pointer in pointer?.assumingMemoryBound(to: UInt8.self).deallocate() }, bytes
+        ) != 0
+    }
 
     /// Writes the answer and lets libcoap send it block by block, as the other end asks for them.
     func writeInBlocks(

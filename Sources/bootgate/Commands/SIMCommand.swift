@@ -8,10 +8,10 @@ internal import Secrets
 struct SIMCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sim",
-        abstract: "Add, change, list and import SIM records.",
+        abstract: "Add, change, list and import SIM records, and provision devices.",
         subcommands: [
             Import.self, Add.self, Show.self, List.self, Set.self, Suspend.self, Resume.self, Retire.self,
-            Remove.self, Rebootstrap.self,
+            Remove.self, Rebootstrap.self, Provision.self,
         ]
     )
 

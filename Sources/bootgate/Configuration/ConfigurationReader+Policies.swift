@@ -100,9 +100,7 @@ extension ConfigurationReader {
             fields.read("max-retransmit") { $0.integer(0...20) } ?? base.maximumRetransmissions
         parameters.blockSize =
             fields.read("block-size") { field in
-                guard let size = field.name(among: ["16", "32", "64", "128", "256", "512", "1024"]) else { return nil }
-                field.notThereYet(.blockSize)
-                return Int(size)
+                field.name(among: ["16", "32", "64", "128", "256", "512", "1024"]).flatMap { Int($0) }
             } ?? base.blockSize
         parameters.exchangeLifetime =
             fields.read("exchange-lifetime") { field in
@@ -153,6 +151,7 @@ extension ConfigurationReader {
         limits.unansweredPerSource =
             fields.read("unanswered-per-source") { $0.integer(1...1_000_000) } ?? limits.unansweredPerSource
         limits.sessionsPerSIM = fields.read("sessions-per-sim") { $0.integer(1...1000) } ?? limits.sessionsPerSIM
+        limits.body = fields.read("body") { $0.integer(1024...65_536) } ?? limits.body
         fields.finish()
         return limits
     }

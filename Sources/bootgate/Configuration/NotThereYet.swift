@@ -6,13 +6,12 @@ enum NotThereYet: CaseIterable {
     case auditKeep
     case auditKeepDevices
     case admin
-    case blockSize
 
     /// A promise that safety or the device's way depends on is a mistake; one that merely adds something is a warning.
     var severity: Diagnostic.Severity {
         switch self {
         case .auditMode, .strictAudit: .mistake
-        case .auditKeep, .auditKeepDevices, .admin, .blockSize: .warning
+        case .auditKeep, .auditKeepDevices, .admin: .warning
         }
     }
 
@@ -23,7 +22,6 @@ enum NotThereYet: CaseIterable {
         case .auditKeep: "removal of old segments is not there yet; all segments are kept"
         case .auditKeepDevices: "it only counts in mode audit, which is not there yet"
         case .admin: "the admin interface is not there yet; nothing listens there"
-        case .blockSize: "bootstraps in blocks are not there yet; larger bodies are refused there"
         }
     }
 }

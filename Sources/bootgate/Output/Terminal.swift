@@ -4,8 +4,11 @@ internal import Glibc
 /// Results go to standard output, everything else to standard error.
 enum Terminal {
     /// A result. When it cannot be written, the command has not done its work and ends with 73.
-    static func say(_ line: String) {
-        guard !self.write(line + "\n", to: STDOUT_FILENO) else { return }
+    static func say(_ line: String) { self.put(Array((line + "\n").utf8)) }
+
+    /// A result as the bytes that it is, under the same condition.
+    static func put(_ bytes: [UInt8]) {
+        guard !self.write(bytes, to: STDOUT_FILENO) else { return }
         self.complain("bootgate: cannot write to standard output: \(String(cString: strerror(errno)))")
         exit(ExitStatus.cannotWrite.rawValue)
     }
@@ -16,9 +19,13 @@ enum Terminal {
     /// Everything that is no result. A reader that went away, or a full disk, must not end what runs.
     static func complain(_ line: String) { _ = self.write(line + "\n", to: STDERR_FILENO) }
 
-    /// Writes all of `text`, with one call where the system allows, so that lines of two threads do not mix.
     private static func write(_ text: String, to descriptor: Int32) -> Bool {
-        var bytes = Array(text.utf8)[...]
+        self.write(Array(text.utf8), to: descriptor)
+    }
+
+    /// Writes all of `bytes`, with one call where the system allows, so that lines of two threads do not mix.
+    private static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+        var bytes = bytes[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count > 0 {
@@ -34,6 +41,9 @@ enum Terminal {
 
     /// Whether a person sees standard error: only then are there progress bars.
     static var isInteractive: Bool { isatty(STDERR_FILENO) == 1 }
+
+    /// Whether a person sees standard output: results that are no text would garble it.
+    static var isOutputTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
     /// Replaces the line that standard error shows.
     static func progress(_ text: String) {

@@ -19,10 +19,6 @@ struct ProbeAccounts {
             self.isFinished = true
             return CoAPResponse(.changed)
         }
-        if let refusal = request.blockRefusal {
-            self.refusals.append("a body in blocks")
-            return refusal
-        }
         guard let path = try? LwM2MPath(segments: segments) else { return CoAPResponse(.badRequest) }
         switch request.code {
         case .get: return Self.discovered(request)

@@ -11,6 +11,7 @@ final class ProbeConnection {
     private let deadline: Instant
     private let dtls: DTLSSession?
     private var layer: MessageLayer
+    private var blocks = BlockReceiver(blockSize: TransmissionParameters().blockSize)
     private var events: [MessageLayer.Event] = []
     private var answered: [MessageLayer.ExchangeID: Result<CoAPResponse, Unanswered>] = [:]
     /// Whether anything at all came from the other side.
@@ -129,14 +130,23 @@ final class ProbeConnection {
             for event in events {
                 switch event {
                 case .transmit(let bytes): self.send(bytes)
-                case .request(let id, let request):
-                    self.layer.respond(to: id, self.onRequest(request), now: .now, into: &self.events)
+                case .request(let id, let request): self.answer(id, request)
                 case .response(let id, let response): self.answered[id] = .success(response)
                 case .failed(let id, let failure): self.answered[id] = .failure(Unanswered(failure: failure))
                 case .repeated, .acknowledged, .notification, .pong, .settled, .dropped: break
                 }
             }
         }
+    }
+
+    private func answer(_ id: MessageLayer.RequestID, _ request: CoAPRequest) {
+        let now = Instant.now
+        let answer =
+            switch self.blocks.receive(id, request, now: now) {
+            case .whole(let whole): self.blocks.respond(to: id, self.onRequest(whole), now: now)
+            case .answer(let answer): answer
+            }
+        self.layer.respond(to: id, answer, now: now, into: &self.events)
     }
 
     private func send(_ message: [UInt8]) {

@@ -151,7 +151,8 @@ extension Stage {
 
     /// A whole set: both servers, and a gateway in front of them.
     func everything(
-        bootstrapServer arguments: [String] = [], managementServer operations: [String] = [], more: String = ""
+        bootstrapServer arguments: [String] = [], managementServer operations: [String] = [],
+        blocks: (upstream: Int, device: Int)? = nil, more: String = ""
     ) async throws -> (gateway: Gateway, bootstrap: Server, management: Server) {
         let management = try await self.managementServer(operations)
         let bootstrap = try await self.bootstrapServer(
@@ -159,7 +160,12 @@ extension Stage {
                 "--server-uri", management.uri, "--account-uri", "coap://192.0.2.1:5683", "--ssid", "1111",
                 "--account-ssid", "2222",
             ] + arguments)
-        let gateway = try await self.gateway(Settings(upstreams: [bootstrap.uri], server: management.uri, more: more))
+        var settings = Settings(upstreams: [bootstrap.uri], server: management.uri, more: more)
+        if let blocks {
+            settings.upstreamPatience = "{ ack-timeout: 200ms, max-retransmit: 2, block-size: \(blocks.upstream) }"
+            settings.devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2, block-size: \(blocks.device) }"
+        }
+        let gateway = try await self.gateway(settings)
         return (gateway, bootstrap, management)
     }
 }

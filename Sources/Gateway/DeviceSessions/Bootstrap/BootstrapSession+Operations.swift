@@ -8,10 +8,24 @@ extension BootstrapSession {
     /// How many commands of the server may wait; a server sends the next one after the answer to the one before.
     private static var maximumHeld: Int { 8 }
 
-    /// Bytes of a body that fit into one message to any device: 1280 of IPv6 less the headers of IP, UDP, DTLS and CoAP.
-    static var maximumPayload: Int { 1120 }
+    /// A block of a body has arrived from the server or at the device: both are at work.
+    package mutating func blockPassed(now: Instant) {
+        if self.attempt != nil { self.startTimer(now) }
+    }
 
-    /// A new request of the server on the lease of this bootstrap.
+    /// A body of the server is larger than what is put together here, and nobody can know what it was for: Finish must
+    /// not pass without it (T42, T46).
+    package mutating func upstreamBodyRefused(wallClock: Int64, into actions: inout [Action]) {
+        guard let attempt = self.attempt else { return }
+        var event = self.event(.bootstrapRefused, wallClock, of: attempt, cause: .unsupported)
+        event.detail += [.init("reason", .text("a body of more than \(self.configuration.limits.body) bytes"))]
+        actions.append(.journal(event))
+        actions.append(.warn(.unsupported))
+        self.attempt?.noteRefusal(.unsupported)
+        self.attempt?.mustNotFinish = true
+    }
+
+    /// A new request of the server on the lease of this bootstrap, with its whole body.
     package mutating func upstreamRequested(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: Instant, wallClock: Int64,
         into actions: inout [Action]
@@ -40,12 +54,6 @@ extension BootstrapSession {
     private mutating func carryOut(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, wallClock: Int64, into actions: inout [Action]
     ) {
-        if let refusal = request.blockRefusal {
-            actions.append(.answerUpstream(id, refusal))
-            self.attempt?.refusal = .unsupported
-            self.attempt?.mustNotFinish = true
-            return
-        }
         guard let path = request.uriPath else {
             actions.append(.answerUpstream(id, CoAPResponse(.badRequest)))
             return
@@ -116,15 +124,6 @@ extension BootstrapSession {
                 }?.written
         }
         attempt.minted += minted
-        guard written.payload.count <= Self.maximumPayload else {
-            // What does not fit into one message would need block-wise transfer towards the device.
-            actions.append(.answerUpstream(id, CoAPResponse(.requestEntityTooLarge)))
-            actions.append(.warn(.unsupported))
-            attempt.refusal = .unsupported
-            attempt.mustNotFinish = true
-            self.attempt = attempt
-            return
-        }
         let granted = self.grants(for: written.accounts, of: attempt, wallClock: wallClock)
         attempt.granted += granted
         if !minted.isEmpty || !granted.isEmpty {
@@ -274,12 +273,6 @@ extension BootstrapSession {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
-        guard !response.isPartial else {
-            // A body in blocks cannot be carried yet; a part of it must not pass for the whole.
-            actions.append(.answerUpstream(operation.request, CoAPResponse(.notImplemented)))
-            self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)
-            return
-        }
         actions.append(.answerUpstream(operation.request, Self.passed(response)))
         if response.contentFormat == ContentFormat.linkFormat.rawValue,
             let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))

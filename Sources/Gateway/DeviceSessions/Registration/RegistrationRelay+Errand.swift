@@ -181,7 +181,7 @@ extension RegistrationRelay {
 
     /// The instance with this short server ID, of an answer in TLV. A part of a body is no answer.
     private static func instance(of shortServerID: UInt16, in response: CoAPResponse) -> UInt16? {
-        guard response.code == .content, !response.isPartial,
+        guard response.code == .content, response.isWhole,
             response.contentFormat.map({ ContentFormat(rawValue: $0).isTLV }) ?? false,
             case .instances(let instances)? = try? TLV.decode(response.payload, at: LwM2MPath(1))
         else { return nil }
@@ -190,7 +190,7 @@ extension RegistrationRelay {
 
     /// The one instance that a list of links names.
     private static func onlyInstance(in response: CoAPResponse) -> UInt16? {
-        guard response.code == .content, !response.isPartial,
+        guard response.code == .content, response.isWhole,
             response.contentFormat == ContentFormat.linkFormat.rawValue
         else { return nil }
         let links = String(decoding: response.payload, as: UTF8.self).split(separator: ",")
@@ -201,5 +201,13 @@ extension RegistrationRelay {
             return UInt16(segments[1])
         }
         return Set(instances).count == 1 ? instances.first : nil
+    }
+}
+
+extension CoAPResponse {
+    /// Not one block of several.
+    fileprivate var isWhole: Bool {
+        guard let value = self.options.first(.block2) else { return true }
+        return BlockOption(value).map { $0.num == 0 && !$0.more } ?? false
     }
 }
