@@ -181,6 +181,11 @@ extension AccountRewriter {
         if let priority = self.priority(for: account), priority != account.registrationPriority {
             account.registrationPriority = priority
         }
+        // Beyond what a device can have nothing is remembered; then its order is upstream's.
+        guard
+            self.arrangement.servers.count < Self.maximumAccounts
+                || self.arrangement.servers[account.instanceID] != nil
+        else { return account }
         self.arrangement.servers[account.instanceID] = PlacedServer(
             shortServerID: account.shortServerID, priority: account.registrationPriority
         )
