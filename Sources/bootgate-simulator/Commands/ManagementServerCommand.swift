@@ -4,7 +4,10 @@ struct ManagementServerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "lwm2m-server",
         abstract: "A LwM2M server: plain CoAP, or DTLS with --psk.",
-        discussion: "After each registration it reads, writes, executes and observes, in this order and one at a time."
+        discussion: """
+            After each registration it reads, writes, executes and observes, in this order and one at a time; then come the \
+            steps, as they were given.
+            """
     )
 
     @Option(help: ArgumentHelp("Where devices arrive; port 0 lets the system choose.", valueName: "host:port"))
@@ -24,6 +27,15 @@ struct ManagementServerCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Observe this on each device; may be given several times.", valueName: "path"))
     var observe: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            One of read:PATH, write:PATH=VALUE, execute:PATH[=ARGUMENT], observe:PATH:N (cancelled after N \
+            notifications), await:update and await:registration; may be given several times. What stands behind \
+            await:registration is for the next registration of the device.
+            """, valueName: "step"))
+    var step: [String] = []
+
     @Option(help: ArgumentHelp("Answer every registration with this code.", valueName: "code"))
     var refuse: String?
 
@@ -41,7 +53,7 @@ struct ManagementServerCommand: ParsableCommand {
         let events = EventStream(role: "LwM2M server", isVerbose: self.common.verbose)
         let refusal = try validated { try self.refuse.map { try code($0) } }
         let server = ManagementServer(
-            operations: self.operations,
+            script: try validated { try self.operations.map { .send($0) } + self.step.map { try .init(parsing: $0) } },
             refusal: refusal,
             isSilent: self.silent,
             bindsIdentities: self.bindIdentities,
@@ -58,17 +70,8 @@ struct ManagementServerCommand: ParsableCommand {
 
     private var operations: [ManagementServer.Operation] {
         self.read.map { ManagementServer.Operation(kind: .read, path: $0) }
-            + self.write.map { Self.operation(.write, $0) } + self.execute.map { Self.operation(.execute, $0) }
+            + self.write.map { ManagementServer.Operation(kind: .write, pathAndArgument: $0) }
+            + self.execute.map { ManagementServer.Operation(kind: .execute, pathAndArgument: $0) }
             + self.observe.map { ManagementServer.Operation(kind: .observe, path: $0) }
-    }
-
-    private static func operation(_ kind: ManagementServer.Operation.Kind, _ text: String) -> ManagementServer.Operation
-    {
-        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-        return ManagementServer.Operation(
-            kind: kind,
-            path: String(parts[0]),
-            argument: parts.count == 2 ? String(parts[1]) : nil
-        )
     }
 }

@@ -87,7 +87,11 @@ final class Device: CoAPRole {
         self.behaviour = behaviour
         self.events = events
         self.bootstrapAccount = behaviour.server
-        self.objects.set(3, 0, [0: Array("Bootgate".utf8), 1: Array("simulator".utf8), 9: [100], 13: [0]])
+        self.objects.set(
+            3, 0,
+            [
+                0: Array("Bootgate".utf8), 1: Array("simulator".utf8), 9: [100], 13: [0], 14: Array("+00:00".utf8),
+            ])
         if behaviour.skipsBootstrap, let shortServerID = behaviour.server.shortServerID {
             self.objects.set(1, 0, [0: TLV.integer(shortServerID)])
         }

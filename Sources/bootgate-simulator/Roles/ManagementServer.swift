@@ -2,47 +2,21 @@ internal import CCoAPOpenSSL
 
 /// A LwM2M server of the old kind: devices are told apart by address and port.
 ///
-/// After a registration it sends the requests that it was given, one after another, from the socket it listens on.
+/// After a registration it does what its script says, one thing after another, from the socket it listens on.
 final class ManagementServer: CoAPRole {
-    /// A request for a device.
-    struct Operation {
-        enum Kind: String {
-            case read, write, execute, observe
-        }
-
-        var kind: Kind
-        var path: String
-        var argument: String?
-
-        fileprivate var message: Message {
-            switch self.kind {
-            case .read: return Message(.get, path: self.path)
-            case .observe:
-                var message = Message(.get, path: self.path)
-                message.add(COAP_OPTION_OBSERVE, integer: 0)
-                return message
-            case .write:
-                var message = Message(.put, path: self.path)
-                message.setPayload(Array((self.argument ?? "").utf8), format: ContentFormat.text)
-                return message
-            case .execute:
-                var message = Message(.post, path: self.path)
-                message.payload = Array((self.argument ?? "").utf8)
-                return message
-            }
-        }
-    }
-
     private struct Registration {
         var endpoint: String
         var peer: Peer
         /// Of the request that made it: the same again is a repetition.
         var messageID: Int32
-        var remaining: [Operation]
+        var remaining: [Step]
         var outstanding: (token: [UInt8], operation: Operation)?
+        /// An observation whose notifications are counted, and how many are still to come.
+        var counted: (token: [UInt8], path: String, left: Int)?
     }
 
-    private let operations: [Operation]
+    /// What to do at the first registration of a device, at the second, and so on; the last part is for all others.
+    private let script: [[Step]]
     private let refusal: Code?
     private let isSilent: Bool
     private let bindsIdentities: Bool
@@ -50,12 +24,15 @@ final class ManagementServer: CoAPRole {
     private var registrations: [String: Registration] = [:]
     private var observations: [[UInt8]: (peer: Peer, path: String)] = [:]
     private var count = 0
+    /// How often each endpoint has registered.
+    private var visits: [String: Int] = [:]
 
     /// - Parameters:
+    ///   - script: its parts, for one registration each, end with ``Step/awaitRegistration``.
     ///   - refusal: the answer to every Register, if it is to be refused.
     ///   - bindsIdentities: over DTLS, a device registers under the name that its identity is, or not at all.
-    init(operations: [Operation], refusal: Code?, isSilent: Bool, bindsIdentities: Bool, events: EventStream) {
-        self.operations = operations
+    init(script: [Step], refusal: Code?, isSilent: Bool, bindsIdentities: Bool, events: EventStream) {
+        self.script = script.split(separator: .awaitRegistration, omittingEmptySubsequences: false).map(Array.init)
         self.refusal = refusal
         self.isSilent = isSilent
         self.bindsIdentities = bindsIdentities
@@ -72,6 +49,9 @@ final class ManagementServer: CoAPRole {
         case (.post, let location) where isRegistered:
             // A device may come back from another address with its update.
             self.registrations[location]?.peer = peer
+            if self.registrations[location]?.remaining.first == .awaitUpdate {
+                self.registrations[location]?.remaining.removeFirst()
+            }
             self.report("updated", location, peer, request)
             return Message(.changed)
         case (.delete, let location) where isRegistered:
@@ -109,11 +89,13 @@ final class ManagementServer: CoAPRole {
             self.count += 1
             // A new registration of the same device replaces the one before.
             self.registrations = self.registrations.filter { $0.value.endpoint != endpoint }
+            let visit = self.visits[endpoint, default: 0]
+            self.visits[endpoint] = visit + 1
             self.registrations[location] = Registration(
                 endpoint: endpoint,
                 peer: peer,
                 messageID: request.messageID,
-                remaining: self.operations
+                remaining: self.script[min(visit, self.script.count - 1)]
             )
             self.report("registered", location, peer, request)
         }
@@ -139,22 +121,51 @@ final class ManagementServer: CoAPRole {
     /// Sends the next request to every device that waits for none.
     func sendDueOperations(_ stack: CoAPStack) {
         for (location, registration) in self.registrations where registration.outstanding == nil {
-            guard let operation = registration.remaining.first else { continue }
-            self.registrations[location]?.remaining.removeFirst()
-            guard let token = stack.send(operation.message, to: registration.peer) else { continue }
-            self.registrations[location]?.outstanding = (token, operation)
-            if operation.kind == .observe { self.observations[token] = (registration.peer, operation.path) }
-            self.report("sent", registration, operation)
+            if let counted = registration.counted {
+                guard counted.left == 0 else { continue }
+                self.registrations[location]?.counted = nil
+                self.send(Operation(kind: .cancel, path: counted.path), of: counted.token, to: location, stack)
+            } else if case .send(let operation)? = registration.remaining.first {
+                self.registrations[location]?.remaining.removeFirst()
+                self.send(operation, to: location, stack)
+            }
         }
     }
 
+    private func send(_ operation: Operation, of token: [UInt8] = [], to location: String, _ stack: CoAPStack) {
+        guard let registration = self.registrations[location] else { return }
+        var message = operation.message
+        message.token = token
+        guard let token = stack.send(message, to: registration.peer) else { return }
+        self.registrations[location]?.outstanding = (token, operation)
+        if operation.kind == .observe {
+            self.observations[token] = (registration.peer, operation.path)
+            if let count = operation.notifications {
+                self.registrations[location]?.counted = (token, operation.path, count)
+            }
+        }
+        self.report("sent", registration, operation)
+    }
+
     func received(_ response: Message, from peer: Peer) -> Bool {
-        if let (location, registration, operation) = self.outstanding(response.token, peer) {
+        if let (location, registration, operation) = self.outstanding(response.token, peer),
+            // A notification may come before the answer to its cancellation, which has the same token.
+            operation.kind != .cancel || response.observe == nil
+        {
             self.registrations[location]?.outstanding = nil
+            if operation.kind == .cancel { self.observations[response.token] = nil }
+            // A device that does not let itself be observed sends no notifications to count.
+            if operation.kind == .observe, response.observe == nil { self.registrations[location]?.counted = nil }
             self.report("answered", registration, operation, response)
             return true
         }
         guard let observation = self.observations[response.token], observation.peer == peer else { return false }
+        for (location, registration) in self.registrations {
+            guard let counted = registration.counted, counted.token == response.token, counted.left > 0 else {
+                continue
+            }
+            self.registrations[location]?.counted?.left -= 1
+        }
         self.events.report(
             "notification",
             [
@@ -171,6 +182,7 @@ final class ManagementServer: CoAPRole {
     func failed(token: [UInt8]?, to peer: Peer, _ failure: DeliveryFailure) {
         guard let token, let (location, registration, operation) = self.outstanding(token, peer) else { return }
         self.registrations[location]?.outstanding = nil
+        if operation.kind == .observe { self.registrations[location]?.counted = nil }
         self.report("undelivered", registration, operation, reason: failure.rawValue)
     }
 

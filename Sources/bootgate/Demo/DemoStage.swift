@@ -7,12 +7,16 @@ struct DemoStage {
     static let iccid = "8944500901200000011"
     static let shortServerID = 1111
     static let accountShortServerID = 2222
+    /// The account for itself that the bootstrap server writes: an address that nobody answers at.
+    static let legacyBootstrapAccount = "coap://192.0.2.1:5683"
 
     let folder: URL
     let gatewayPort: Int
     let key: String
 
     var configurationFile: URL { self.folder.appendingPathComponent("bootgate.yaml") }
+    /// Where the device keeps what its first bootstrap brought.
+    var accountFile: String { self.folder.appendingPathComponent("first-account").path }
     var gatewayURI: String { "coaps://127.0.0.1:\(self.gatewayPort)" }
 
     init() async throws {
@@ -31,21 +35,21 @@ struct DemoStage {
 
     func remove() { try? FileManager.default.removeItem(at: self.folder) }
 
-    /// Writes the configuration, once the ports of the far ends are known.
-    func writeConfiguration(bootstrapPort: Int, serverPort: Int) throws {
+    /// Writes the configuration, once it is known where the far ends listen.
+    func writeConfiguration(bootstrapServer: String, server: String) throws {
         let text = """
             state: \(self.folder.path)/state
             records: { key: { file: \(self.folder.path)/records.key } }
             listeners:
               - coaps://127.0.0.1:\(self.gatewayPort)
             bootstrap:
-              upstreams: ["coap://127.0.0.1:\(bootstrapPort)"]
+              upstreams: ["\(bootstrapServer)"]
               account: { secure: "\(self.gatewayURI)" }
             servers:
               demo:
-                match: { uri: "coap://127.0.0.1:\(serverPort)", ssid: \(Self.shortServerID) }
+                match: { uri: "\(server)", ssid: \(Self.shortServerID) }
                 device: { secure: "\(self.gatewayURI)" }
-                relay: { to: "coap://127.0.0.1:\(serverPort)" }
+                relay: { to: "\(server)" }
             audit: { signing-key: { file: \(self.folder.path)/audit.key } }
             log: { level: warning, format: text }
 

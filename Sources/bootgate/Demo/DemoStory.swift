@@ -1,60 +1,89 @@
-/// Turns the device's events into sentences, and remembers what counts for the end.
+internal import Secrets
+
+/// Turns the device's events into lines, and remembers what counts for the end.
 struct DemoStory {
     private let legacyServer: String
     private var accounts: [DemoEvent] = []
-    private var connectedTo: String?
-    private(set) var isRegisteredOverDTLS = false
-    private(set) var failure: String?
+    private var connectedTo = ""
+    private var request = ""
+    /// The identity that the device came with last.
+    private(set) var identity: String?
+    /// The device was told that an observation is over.
+    private(set) var hasEndedObservation = false
 
     init(legacyServer: String) { self.legacyServer = legacyServer }
 
-    /// The sentence for an event; nil when there is nothing to say.
-    mutating func tell(_ event: DemoEvent) -> String? {
+    /// The device last connected over DTLS.
+    var isSecure: Bool { self.connectedTo.hasPrefix("coaps://") }
+
+    /// The account that the last bootstrap brought for the LwM2M server.
+    var serverAccount: DemoEvent? { self.accounts.first { !$0.boolean("bootstrap") } }
+
+    /// Before another bootstrap.
+    mutating func forgetAccounts() { self.accounts = [] }
+
+    /// The lines for an event; none when there is nothing to say.
+    mutating func tell(_ event: DemoEvent) -> [String] {
+        let code = event.text("code") ?? ""
         switch event.name {
         case "connecting":
-            self.connectedTo = event.text("uri")
-            return "device → \(event.text("uri") ?? "?")  DTLS handshake as \(event.text("identity") ?? "nobody")"
-        case "connected": return "device ↔ gateway  secure channel stands"
+            self.connectedTo = event.text("uri") ?? ""
+            self.identity = event.text("identity")
+        case "connected":
+            return [Self.line("device → gateway", "DTLS handshake as \(self.identity.map(Self.short) ?? "?")", "done")]
         case "requested":
             let query = event.list("queries").joined(separator: "&")
-            return "device → gateway  \(event.text("method") ?? "") \(event.text("path") ?? "")"
-                + (query.isEmpty ? "" : "?\(query)")
-        case "accepted": return "gateway → device  \(event.text("code") ?? "")"
-        case "request":
-            let bytes = event.integer("bytes").map { $0 > 0 ? ", \($0) bytes" : "" } ?? ""
-            return "gateway → device  \(event.text("method") ?? "") \(event.text("path") ?? "")\(bytes)"
-                + "  answered \(event.text("code") ?? "")"
-        case "account":
-            self.accounts.append(event)
-            return nil
-        case "finished": return "device            has its accounts"
+            self.request =
+                "\(event.text("method") ?? "") \(event.text("path") ?? "")" + (query.isEmpty ? "" : "?\(query)")
+        case "accepted", "updated": return [Self.line("device → gateway", self.request, code)]
         case "registered":
-            self.isRegisteredOverDTLS = self.connectedTo?.hasPrefix("coaps://") ?? false
-            return "gateway → device  \(event.text("code") ?? "") registered at \(event.text("location") ?? "")"
-        case "updated": return "gateway → device  \(event.text("code") ?? "") registration updated"
-        case "deregistered": return "gateway → device  \(event.text("code") ?? "") registration ended"
-        case "failed":
-            self.failure = "the device failed: \(event.text("reason") ?? "for no reason it knows")"
-            return self.failure
-        default: return nil
+            return [Self.line("device → gateway", self.request, "\(code)  \(event.text("location") ?? "")")]
+        // What the registered device answers is told by the server.
+        case "request" where self.request.contains("/bs"):
+            let bytes = event.integer("bytes").map { $0 > 0 ? ", \($0) bytes" : "" } ?? ""
+            let what = "\(event.text("method") ?? "") \(event.text("path") ?? "")\(bytes)"
+            return [Self.line("gateway → device", what, code)]
+        case "account": self.accounts.append(event)
+        case "unobserved": self.hasEndedObservation = event.text("reason") == "cancelled"
+        case "failed" where code.isEmpty: return [Self.line("device", "fails", event.text("reason") ?? "")]
+        case "failed": return [Self.line("device → gateway", self.request, code)]
+        default: break
         }
+        return []
     }
 
-    /// The accounts as the legacy server wrote them, beside what reached the device.
-    var comparison: String {
-        self.accounts.map { account in
+    /// The accounts as the legacy server wrote them, over what reached the device.
+    var accountTable: String {
+        var table = Table(["ACCOUNT", "", "URI", "SECURITY", "IDENTITY", "KEY"])
+        for account in self.accounts {
             let isBootstrap = account.boolean("bootstrap")
-            let written = isBootstrap ? "coap://192.0.2.1:5683" : self.legacyServer
-            var received = "\(account.text("uri") ?? "?")  \(account.integer("mode") == 0 ? "PSK" : "NoSec")"
-            if let identity = account.text("identity") { received += "  identity \(identity)" }
-            if let bytes = account.integer("keyBytes"), bytes > 0 {
-                received += "  key of \(bytes) bytes (\(account.text("keyFingerprint") ?? ""))"
-            }
-            return """
-                   \(isBootstrap ? "bootstrap account" : "server account")  /0/\(account.integer("instance") ?? 0)
-                     written   \(written)  NoSec
-                     received  \(received)
-                """
-        }.joined(separator: "\n")
+            let written = isBootstrap ? DemoStage.legacyBootstrapAccount : self.legacyServer
+            let name = "/0/\(account.integer("instance") ?? 0) \(isBootstrap ? "bootstrap" : "server")"
+            table.add([name, "the server wrote", written, "NoSec", "", ""])
+            table.add([
+                "", "the device got", account.text("uri") ?? "?", account.integer("mode") == 0 ? "PSK" : "NoSec",
+                account.text("identity").map(Self.short) ?? "", account.text("keyFingerprint") ?? "",
+            ])
+        }
+        return Self.indented(table.text)
+    }
+
+    // MARK: - How it looks
+
+    /// One step in columns.
+    static func line(_ direction: String, _ what: String, _ result: String) -> String {
+        let line = "   " + self.padded(direction, to: 18) + self.padded(what, to: 58) + result
+        return String(line.reversed().drop { $0 == " " }.reversed())
+    }
+
+    static func indented(_ text: String) -> String {
+        text.split(separator: "\n").map { "   " + $0 }.joined(separator: "\n")
+    }
+
+    /// The identity as logs have it.
+    static func short(_ identity: String) -> String { PSKIdentity(identity)?.description ?? "?" }
+
+    private static func padded(_ text: String, to width: Int) -> String {
+        text + String(repeating: " ", count: max(1, width - text.count))
     }
 }

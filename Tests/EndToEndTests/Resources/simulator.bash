@@ -1,0 +1,3 @@
+#!/bin/bash
+# Stands in for the simulator: what the file beside the link to this one says is done to its arguments before it starts.
+source "${0%/*}/sabotage"
