@@ -20,16 +20,19 @@ package final class GatewayService: Sendable {
     /// `loop` is the shard's; the stores and the journal are shared by all shards.
     package init(
         configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
-        publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger, loop: any EventLoop
+        publications: PublicationDesk? = nil, rebootstraps: (any RebootstrapOrders)? = nil, audit: any AuditSink,
+        logger: Logger, loop: any EventLoop
     ) {
         self.configuration = configuration
         self.loop = loop
         self.logger = logger
-        self.environment = DeviceSessions.Environment(
+        var environment = DeviceSessions.Environment(
             configuration: configuration, records: records, credentials: credentials,
             publications: publications, audit: audit, logger: logger,
             now: { .now }, wallClock: WallClock.microseconds, seed: UInt64.random(in: .min ... .max)
         )
+        environment.rebootstraps = rebootstraps
+        self.environment = environment
     }
 
     /// Runs until `stop` returns, then drains: no new bootstraps, the running ones have `drain` to finish.

@@ -32,7 +32,10 @@ package struct ServerAccount: Sendable, Hashable {
     }
 
     /// Resource 13: servers are registered with in ascending order.
-    package var registrationPriority: UInt64? { self.list.single(13).flatMap(ResourceValue.unsigned) }
+    package var registrationPriority: UInt64? {
+        get { self.list.single(13).flatMap(ResourceValue.unsigned) }
+        set { self.list.set(13, newValue.map { ResourceValue.bytes(unsigned: $0) }) }
+    }
 
     /// Resource 22: the letter of one transport.
     package var preferredTransport: String? {

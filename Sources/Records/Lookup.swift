@@ -112,7 +112,7 @@ struct Lookup: Sendable {
             return try keys.map { key in
                 var found: PlainGrant?
                 try statement.withRows([key.iccid, key.server], in: db) { row in
-                    found = GrantTable.living(row, key: key, at: now, under: lifetimes)
+                    found = GrantTable.living(row, key: key, at: now, under: lifetimes, sealedWith: self.key)
                     return found == nil
                 }
                 return found
@@ -216,7 +216,7 @@ struct Lookup: Sendable {
             mintedAt: mintedAt,
             // One that cannot be read is none: the device gets 4.03, and its bootstrap brings another.
             written: row.isNull(10)
-                ? nil : row.withBlob(10) { SealedUpstreamAccount.open($0, beside: identity, with: self.key) }
+                ? nil : row.withBlob(10) { SealedUpstreamAccount.open($0, for: .upstream(identity), with: self.key) }
         )
     }
 }

@@ -59,7 +59,7 @@ package final class Records: Sendable {
         )
         self.outbox = Outbox(file: simsFile, pool: simsPool)
         self.credentialTable = CredentialTable(key: key, lifetimes: configuration.lifetimes)
-        self.grantTable = GrantTable(lifetimes: configuration.lifetimes)
+        self.grantTable = GrantTable(key: key, lifetimes: configuration.lifetimes)
         self.lookup = try Lookup(
             sims: simsFile,
             credentials: credentialsFile,

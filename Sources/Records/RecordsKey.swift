@@ -18,6 +18,8 @@ struct RecordsKey: Sendable {
         case credential(PSKIdentity)
         /// What upstream wrote, beside the one-time credential of this identity.
         case upstream(PSKIdentity)
+        /// The same beside the plain grant of this number.
+        case upstreamOfGrant(Int64)
         /// The value that tells a right records key from a wrong one.
         case check
 
@@ -26,6 +28,7 @@ struct RecordsKey: Sendable {
             case .sim(let iccid): Array("bootgate.sim\0".utf8) + iccid.utf8
             case .credential(let identity): Array("bootgate.credential\0".utf8) + identity.bytes
             case .upstream(let identity): Array("bootgate.upstream\0".utf8) + identity.bytes
+            case .upstreamOfGrant(let id): Array("bootgate.upstream-of-grant\0\(id)".utf8)
             case .check: Array("bootgate.check".utf8)
             }
         }

@@ -164,7 +164,7 @@ struct SecureUpstreamTests {
 
     /// A LwM2M server that binds names to identities, and a gateway that registers devices with what upstream writes.
     private func written(
-        _ stage: Stage, operations: [String] = ["--read", "/3/0/0"], writes: Bool = true
+        _ stage: Stage, operations: [String] = ["--read", "/3/0/0"], writes: Bool = true, plain: Bool = false
     ) async throws -> (gateway: Gateway, bootstrap: Stage.Server, management: Stage.Server) {
         let management = try await stage.managementServer(["--psk", "*=\(Self.key)", "--bind-identities"] + operations)
         let credentials = writes ? ["--server-identity", "{endpoint}", "--server-key", Self.key] : []
@@ -173,6 +173,7 @@ struct SecureUpstreamTests {
         var settings = Stage.Settings(upstreams: [bootstrap.uri], server: management.uri)
         settings.relayCredentials = ", credentials: written"
         settings.matchesURI = writes
+        settings.carriesPlainRegistrations = plain
         return (try await stage.gateway(settings), bootstrap, management)
     }
 
@@ -195,6 +196,34 @@ struct SecureUpstreamTests {
             try await gateway.record("bootstrap.written", of: sim)
             let journal = gateway.journal.output.all.joined()
             #expect(!journal.contains(Self.key))
+        }
+    }
+
+    @Test("A plain device registers with a server that demands DTLS, and gets no key; so after a start of the gateway")
+    func plainWithWrittenCredentials() async throws {
+        try await Stage.run { stage in
+            let (gateway, _, management) = try await self.written(stage, plain: true)
+            let sim = try await stage.addSIM(to: gateway, ["address=\(stage.address)"])
+            let arguments = ["--endpoint", sim.iccid, "--bind", stage.address]
+            let file = stage.folder.appendingPathComponent("account").path
+            let device = try stage.device(
+                ["--bootstrap", gateway.plain, "--save-account", file, "--once"] + arguments)
+            #expect(try await device.exit(within: .seconds(60)) == 0)
+            let registered = try await management.program.event("registered") { $0.text("endpoint") == sim.iccid }
+            #expect(registered.text("identity") == sim.iccid)
+            try await management.program.event("answered") { $0.text("code") == "2.05" }
+            try await management.program.event("deregistered")
+            let account = try #require(device.output.events("account").first { $0.boolean("bootstrap") == false })
+            #expect(account.text("uri") == gateway.plain)
+            #expect(account.integer("mode") == 3 && account.integer("keyBytes") == 0 && account.text("identity") == nil)
+
+            gateway.program.signal(SIGKILL)
+            _ = try await gateway.program.exit(within: .seconds(10))
+            _ = try await stage.restart(gateway)
+            let returning = try stage.device(["--account", file, "--once"] + arguments)
+            #expect(try await returning.exit(within: .seconds(60)) == 0)
+            #expect(
+                management.program.output.events("registered").map { $0.text("identity") } == [sim.iccid, sim.iccid])
         }
     }
 

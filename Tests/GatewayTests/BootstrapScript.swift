@@ -55,9 +55,11 @@ struct BootstrapScript {
     init(
         record: SIMRecord? = nil, arrival: GatewayConfiguration.Security = .dtls,
         upstreams: [GatewayConfiguration.Upstream] = [Self.upstream],
-        publishedKeys: GatewayConfiguration.KeysPerEndpoint? = nil
+        publishedKeys: GatewayConfiguration.KeysPerEndpoint? = nil,
+        unmatched: GatewayConfiguration.Unmatched = .refuse
     ) throws {
         var configuration = Self.configuration(upstreams: upstreams)
+        configuration.unmatched = unmatched
         if publishedKeys != nil {
             configuration.servers[0].relay = nil
             configuration.servers[0].publishedKeys = publishedKeys

@@ -1,6 +1,7 @@
 import Foundation
 import GRDB
 import Gateway
+import Secrets
 import Testing
 
 @testable import Records
@@ -44,6 +45,31 @@ struct GrantTests {
         let answers = try await records.grants(for: [other, trackers, self.key])
         #expect(answers.map { $0?.id } == [nil, 7, 8])
         #expect(answers[2]?.endpoint == "meter-1" && answers[2]?.shortServerID == 1111)
+    }
+
+    @Test("What upstream wrote comes back with it, and its key is in no file in clear")
+    func written() async throws {
+        let records = try self.open()
+        let key = (0..<32).map { UInt8(truncatingIfNeeded: $0 * 13 + 0x41) }
+        let account = UpstreamAccount(
+            uri: "coaps://10.1.0.20:5684",
+            credentials: PreSharedKey(identity: try #require(PSKIdentity("meter-1")), key: Secret(key))
+        )
+        let grant = PlainGrant(
+            id: 9, key: self.key, endpoint: "meter-1", shortServerID: 1111, state: .pending, mintedAt: self.clock.now,
+            written: account
+        )
+        _ = try await records.store([], grants: [grant])
+        _ = try await records.prove(grant: 9)
+        for records in [records, try self.open()] {
+            #expect(try await records.grants(for: [self.key])[0]?.written == account)
+        }
+        #expect(try self.scratch.allBytes().range(of: Data(key)) == nil)
+        // Sealed for its own row: elsewhere it is none.
+        let moved = "UPDATE grants SET uid = 10 WHERE uid = 9"
+        try await records.credentials.pool.write { try $0.execute(sql: moved) }
+        let other = try await records.grants(for: [self.key])[0]
+        #expect(other?.id == 10 && other?.written == nil)
     }
 
     @Test("It survives a stop without farewell")

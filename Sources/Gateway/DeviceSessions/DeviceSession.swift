@@ -66,6 +66,8 @@ final class DeviceSession {
     var requestTag: UInt8?
     /// The Bootstrap-Request that is upstream.
     var upstreamExchange: MessageLayer.ExchangeID?
+    /// When the device last asked for a bootstrap here: wall clock, microseconds since 1970.
+    var bootstrapRequestedAt: Int64 = 0
     var lastHeard: Instant
     /// True once the device has acknowledged or answered anything: its address is not forged.
     var hasAnswered = false

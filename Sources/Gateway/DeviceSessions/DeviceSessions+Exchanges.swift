@@ -134,7 +134,7 @@ extension DeviceSessions {
             if session.deviceExchange == exchange {
                 self.deviceAnswered(response, of: session, &work)
             } else {
-                session.registration?.relay.deviceAnswered(exchange, response, into: &work.registration)
+                self.deviceAnswered(exchange, response, of: session, &work)
             }
         case .notification(let exchange, let response, let isConfirmable):
             guard let response = Self.screened(response, to: exchange, of: session) else { return }
@@ -156,7 +156,7 @@ extension DeviceSessions {
             session.endTransfer(isComplete: false)
             session.bootstrap?.deviceFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
         } else {
-            session.registration?.relay.deviceFailed(exchange, failure, into: &work.registration)
+            self.deviceFailed(exchange, failure, of: session, &work)
         }
     }
 
@@ -195,6 +195,7 @@ extension DeviceSessions {
                 answer = DeviceAnswer.response(to: .shutdown)
                 break
             }
+            session.bootstrapRequestedAt = work.wallClock
             session.bootstrap?.deviceRequested(
                 id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
             )
@@ -257,6 +258,11 @@ extension DeviceSessions {
         case .publish(let credentials): self.publish(credentials, for: session)
         case .restore(let credentials): self.restore(credentials)
         case .commit(let credentials, let keys): self.commit(credentials, keys)
+        case .serversWritten(let instances):
+            for (shortServerID, instance) in instances {
+                let place = ServerPlace(iccid: session.record.iccid, shortServerID: shortServerID)
+                self.serverInstances.insert(instance, for: place)
+            }
         case .journal(let event): self.journal(event, of: session)
         case .warn(let cause):
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
@@ -268,6 +274,7 @@ extension DeviceSessions {
                 )
             } else {
                 self.counters.bootstrapsFinished += 1
+                self.noteBootstrap(of: session, &work)
             }
         }
     }

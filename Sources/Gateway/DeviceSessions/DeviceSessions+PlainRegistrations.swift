@@ -83,6 +83,7 @@ extension DeviceSessions {
                 session,
                 RegistrationRelay.Subject(
                     iccid: session.record.iccid, endpoint: endpoint, server: rule.name, standing: .active,
+                    hasWritten: grant.written != nil,
                     peer: session.peer.key.address.description, session: session.id
                 ),
                 by: .grant(grant), at: rule.relay, now: now

@@ -168,18 +168,23 @@ extension DeviceSessions {
 
     /// Follows the changes of the records until the task is cancelled.
     package func followChanges() async {
-        for await change in self.environment.records.changes() {
+        // The feed first: an order that comes between the two is seen by either.
+        let changes = self.environment.records.changes()
+        await self.followOrders(iccid: nil)
+        for await change in changes {
             self.recordGeneration += 1
             switch change {
             case .sim(let iccid):
                 self.identities.removeAll { $0.iccid == nil || $0.iccid == iccid }
                 self.addresses.removeAll { $0 == nil || $0?.iccid == iccid }
                 await self.judgeAnew(iccid)
+                await self.followOrders(iccid: iccid)
             case .everything:
                 self.identities.removeAll()
                 self.addresses.removeAll()
                 let known = Set(self.byICCID.keys).union(self.registrations.keys)
                 for iccid in known { await self.judgeAnew(iccid) }
+                await self.followOrders(iccid: nil)
             }
         }
     }

@@ -183,7 +183,10 @@ extension DeviceSessions {
                 grant.state = .active
                 registration.right = .grant(grant)
             }
+            self.remindOfOrder(registration, &work)
             self.followLife(of: registration)
+        case .askDevice(let request): self.askDevice(request, registration, &work)
+        case .orderSettled(let order): self.settle(order)
         case .journal(let event): self.note(event, of: registration, now: work.now)
         case .count(let refused): self.counters.drop(refused.rawValue)
         }
@@ -210,7 +213,7 @@ extension DeviceSessions {
     private func acquireLease(
         to upstream: GatewayConfiguration.Upstream, for registration: Registration, _ work: inout Work
     ) {
-        let credentials = registration.credential?.written?.credentials
+        let credentials = registration.written?.credentials
         let result = self.pool.enter((registration.leaseOwner, upstream, credentials, work.now)) {
             $0.acquire(for: $1.0, upstreams: [$1.1], credentials: $1.2, now: $1.3)
         }

@@ -19,6 +19,8 @@ package actor DeviceSessions: LoopActor {
         package var credentials: any CredentialStore
         /// Nil when no server is told keys.
         package var publications: PublicationDesk?
+        /// Nil where nobody can order a device to bootstrap again.
+        package var rebootstraps: (any RebootstrapOrders)?
         package var audit: any AuditSink
         package var logger: Logger
         /// Monotonic time.
@@ -102,6 +104,11 @@ package actor DeviceSessions: LoopActor {
     var addressWaiters: [IPAddress: [HeldDatagram]] = [:]
     var addressQueue: [IPAddress] = []
     var storeQueue: [StoreOrder] = []
+    /// The open orders to bootstrap again, by SIM, and those that were carried out and may still be read from the store.
+    var orders: [String: RebootstrapOrder] = [:]
+    var settledOrders = ResolutionCache<Int64, Bool>(capacity: 1_024)
+    /// The instances of object 1 that bootstraps have written.
+    var serverInstances = ResolutionCache<ServerPlace, UInt16>(capacity: DeviceSessions.cacheCapacity)
     /// Moves with every change of the records: an answer that was asked for before a change is not remembered.
     var recordGeneration = 0
     var unanswered: [UInt64: Int] = [:]

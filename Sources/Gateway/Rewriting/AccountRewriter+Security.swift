@@ -24,7 +24,9 @@ extension AccountRewriter {
             }
             (server, written) = try self.route(&rewritten, shortServerID: shortServerID, mint: mint)
             if self.bootstrapInstanceID == account.instanceID { self.bootstrapInstanceID = nil }
-            self.written[account.instanceID] = WrittenAccount(shortServerID: shortServerID, isKept: server == nil)
+            self.written[account.instanceID] = WrittenAccount(
+                shortServerID: shortServerID, isKept: server == nil, isSecure: rewritten.securityMode != .noSec
+            )
         }
         try Self.verify(rewritten)
         let change = AccountChange(

@@ -28,6 +28,9 @@ package struct AccountRewriter: Sendable {
     var mintings = 0
     /// Server accounts of this bootstrap by instance.
     var written: [UInt16: WrittenAccount] = [:]
+    /// The device has said to speak LwM2M 1.1 or later, so that its Server objects have a Registration Priority Order.
+    package var hasPriorities = false
+    var arrangement = Arrangement()
     /// Account writes that were refused and not repeated with success.
     private var refused: Set<LwM2MPath> = []
 
@@ -47,6 +50,8 @@ package struct AccountRewriter: Sendable {
         var shortServerID: UInt16
         /// It went on as upstream wrote it, because no rule is for it.
         var isKept: Bool
+        /// The device speaks with it over DTLS, or with other keys.
+        var isSecure: Bool
     }
 
     /// Makes the one-time identity and key of a device for the entry of this name in `servers` and this short server ID.
@@ -94,12 +99,14 @@ package struct AccountRewriter: Sendable {
         }
         // A refused document did nothing, also where some of its accounts were fine. What was minted for them stays.
         let (written, bootstrapInstanceID) = (self.written, self.bootstrapInstanceID)
+        let arrangement = self.arrangement
         do {
             let result = try self.rewrite(path, contentFormat: contentFormat, payload: payload, mint: mint)
             if !self.refused.isEmpty { self.refused = self.refused.filter { !$0.isWithin(path) } }
             return result
         } catch {
             (self.written, self.bootstrapInstanceID) = (written, bootstrapInstanceID)
+            self.arrangement = arrangement
             if error.isAccount {
                 // Too many to tell apart: then only a write of the whole object makes up for them.
                 let isFull = self.refused.count >= Self.maximumAccounts
@@ -114,7 +121,11 @@ package struct AccountRewriter: Sendable {
     /// The root and whole objects spare the bootstrap account by themselves. A single instance of object 0 is deleted only
     /// when it is known to be a server account: some devices delete their bootstrap account when they are told to, and could
     /// never come back (T36).
-    package mutating func permitDelete(_ path: LwM2MPath) throws(RewriteRefusal) {
+    ///
+    /// - Returns: the path at the device.
+    @discardableResult
+    package mutating func permitDelete(_ upstream: LwM2MPath) throws(RewriteRefusal) -> LwM2MPath {
+        let path = self.place(upstream)
         if path.objectID == 0, let instance = path.instanceID {
             let isServer = self.written[instance] != nil || self.bootstrapInstanceID.map { $0 != instance } ?? false
             guard isServer else {
@@ -127,16 +138,18 @@ package struct AccountRewriter: Sendable {
                 )
             }
         }
-        self.forget(path)
+        self.forget(path, upstream: upstream)
+        return path
     }
 
     /// Everything that was written is void: the device's server accounts were deleted. Minted credentials stay, so that an
     /// account that is written again comes out the same (T30).
-    package mutating func reset() { self.forget(.root) }
+    package mutating func reset() { self.forget(.root, upstream: .root) }
 
-    private mutating func forget(_ path: LwM2MPath) {
-        self.refused = self.refused.filter { !$0.isWithin(path) }
+    private mutating func forget(_ path: LwM2MPath, upstream: LwM2MPath) {
+        self.refused = self.refused.filter { !$0.isWithin(upstream) }
         self.written = self.written.filter { !LwM2MPath(0, $0.key).isWithin(path) }
+        self.forgetPlaces(within: path)
     }
 
     private mutating func rewrite(
@@ -179,7 +192,10 @@ package struct AccountRewriter: Sendable {
         let (rewritten, accounts) = try self.rewrite(content, object: object, mint: mint)
         do {
             let payload = try TLV.encode(rewritten)
-            return RewrittenWrite(path: path, contentFormat: contentFormat, payload: payload, accounts: accounts)
+            return RewrittenWrite(
+                path: self.place(path), contentFormat: contentFormat, payload: payload, accounts: accounts,
+                serverInstances: object == 1 ? self.serverInstances(in: rewritten) : [:]
+            )
         } catch {
             throw .broken("\(path) cannot be encoded: \(error)")
         }
@@ -191,7 +207,7 @@ package struct AccountRewriter: Sendable {
         mint: Mint
     ) throws(RewriteRefusal) -> (PathContent, [AccountChange]) {
         var accounts: [AccountChange] = []
-        switch content {
+        switch self.place(content, object: object) {
         case .instance(let instance):
             return (.instance(try self.rewrite(instance, object: object, into: &accounts, mint: mint)), accounts)
         case .instances(let instances):
@@ -201,7 +217,9 @@ package struct AccountRewriter: Sendable {
                 rewritten.append(try self.rewrite(instance, object: object, into: &accounts, mint: mint))
             }
             try Self.checkDistinct(accounts)
-            return (.instances(rewritten), accounts)
+            let numbers = if case .instances(let own) = content { own.map(\.id) } else { [UInt16]() }
+            let arranged = self.arrange(rewritten, accounts, object: object, upstream: numbers)
+            return (.instances(arranged.0), arranged.1)
         case .resource:
             throw .notAllowed("accounts are rewritten as whole instances only", isAccount: true)
         }
@@ -221,7 +239,9 @@ package struct AccountRewriter: Sendable {
                 return rewritten.instance
             }
             let account = try ServerAccount(instance)
-            return self.leadsToGateway(account) ? TransportBinding.fittedToUDP(account).instance : instance
+            let fitted = self.leadsToGateway(account) ? TransportBinding.fittedToUDP(account) : account
+            let prioritized = self.prioritize(fitted)
+            return prioritized == account ? instance : prioritized.instance
         } catch let error as AccountError {
             throw .malformed("upstream's account is no valid one: \(error)")
         } catch let error as RewriteRefusal {

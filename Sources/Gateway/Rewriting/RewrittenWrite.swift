@@ -11,6 +11,8 @@ package struct RewrittenWrite: Sendable, Equatable {
     package var payload: [UInt8]
     /// One for each instance of object 0 in the write, in its order.
     package var accounts: [AccountChange]
+    /// Instances of object 1 in the write, by short server ID.
+    package var serverInstances: [UInt16: UInt16] = [:]
 }
 
 extension RewrittenWrite: CustomStringConvertible, CustomReflectable {

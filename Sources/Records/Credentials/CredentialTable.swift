@@ -52,7 +52,7 @@ final class CredentialTable: Sendable {
             nonce: statements.nonces.next()
         )
         let upstream = try credential.written.map {
-            try SealedUpstreamAccount.seal($0, beside: credential.identity, with: self.key)
+            try SealedUpstreamAccount.seal($0, for: .upstream(credential.identity), with: self.key)
         }
         try statements.insert.run(in: statements.db) { row in
             row.add(iccid)

@@ -4,19 +4,24 @@ internal import Gateway
 /// Plain grants as rows of `grants`: the same life as that of one-time credentials, without identity and key. Every
 /// write is to be run inside a transaction.
 struct GrantTable: Sendable {
+    /// Seals what upstream wrote.
+    let key: RecordsKey
     let lifetimes: CredentialLifetimes
 
     func insert(_ grant: PlainGrant, at now: Int64, in db: Database) throws {
         let set = try self.set(grant.key, in: db)
         try self.apply(set.changesBeforeMinting(for: grant.shortServerID, at: now), at: now, in: db)
+        let upstream = try grant.written.map {
+            try SealedUpstreamAccount.seal($0, for: .upstreamOfGrant(grant.id), with: self.key)
+        }
         try db.cachedStatement(
             sql: """
-                INSERT INTO grants (uid, iccid, endpoint, server, short_server_id, state, minted_at) \
-                VALUES (?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO grants (uid, iccid, endpoint, server, short_server_id, state, minted_at, sealed_upstream) \
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                 """
         ).execute(arguments: [
             grant.id, grant.key.iccid, grant.endpoint, grant.key.server, grant.shortServerID,
-            OneTimeCredential.State.pending.rawValue, grant.mintedAt,
+            OneTimeCredential.State.pending.rawValue, grant.mintedAt, upstream,
         ])
     }
 
@@ -94,14 +99,15 @@ struct GrantTable: Sendable {
         SELECT uid, endpoint, short_server_id, state, minted_at, succeeded_at, \
         (SELECT at FROM revocations r WHERE r.iccid = g.iccid), \
         (SELECT max(at) FROM narrow_revocations n WHERE n.iccid = g.iccid AND n.server IN ('', g.server) \
-        AND n.identity = x'') \
+        AND n.identity = x''), sealed_upstream \
         FROM \(schema).grants g WHERE iccid = ? AND server = ? ORDER BY id DESC
         """
     }
 
     /// The grant of a row, if a device may still register under it.
     static func living(
-        _ row: SQLiteRow, key: PlainGrant.Key, at now: Int64, under lifetimes: CredentialLifetimes
+        _ row: SQLiteRow, key: PlainGrant.Key, at now: Int64, under lifetimes: CredentialLifetimes,
+        sealedWith sealing: RecordsKey
     ) -> PlainGrant? {
         guard let written = OneTimeCredential.State(rawValue: row.text(3)),
             let shortServerID = UInt16(exactly: row.integer(2))
@@ -111,11 +117,17 @@ struct GrantTable: Sendable {
         )
         if let revokedAt = row.optionalInteger(6), life.mintedAt <= revokedAt { return nil }
         if let revokedAt = row.optionalInteger(7), life.mintedAt <= revokedAt { return nil }
-        let grant = PlainGrant(
-            id: row.integer(0), key: key, endpoint: row.text(1), shortServerID: shortServerID,
+        let id = row.integer(0)
+        var grant = PlainGrant(
+            id: id, key: key, endpoint: row.text(1), shortServerID: shortServerID,
             state: life.state(at: now, under: lifetimes), mintedAt: life.mintedAt
         )
-        return grant.isAlive ? grant : nil
+        guard grant.isAlive else { return nil }
+        // One that cannot be read is none: the device gets 4.03, and its bootstrap brings another.
+        if !row.isNull(8) {
+            grant.written = row.withBlob(8) { SealedUpstreamAccount.open($0, for: .upstreamOfGrant(id), with: sealing) }
+        }
+        return grant
     }
 
     private func owner(of uid: Int64, in db: Database) throws -> (id: Int64, key: PlainGrant.Key)? {

@@ -206,7 +206,7 @@ package struct SIMStore: Sendable {
         }
     }
 
-    private func existing(_ iccid: ICCID, in db: Database) throws -> SIMRecord {
+    func existing(_ iccid: ICCID, in db: Database) throws -> SIMRecord {
         guard let record = try self.table.record(iccid: iccid.digits, in: db) else {
             throw RecordsError(
                 .notFound,

@@ -34,6 +34,10 @@ struct SIMTrail {
     }
 
     func revokeCredentials(iccid: String, cause: FailureCause, in db: Database) throws {
+        if cause != .revoked {
+            // Who may not come at all is not asked to.
+            try db.cachedStatement(sql: "DELETE FROM rebootstraps WHERE iccid = ?").execute(arguments: [iccid])
+        }
         try db.cachedStatement(
             sql: """
                 INSERT INTO revocations (iccid, at, cause) VALUES (?1, ?2, ?3) \

@@ -80,6 +80,18 @@ enum Schemas {
                     """
             )
         }
+        migrator.registerMigration("rebootstraps") { db in
+            try db.execute(
+                sql: """
+                    -- Devices that are to bootstrap again. `uid` tells a newer order from the one that it replaced.
+                    CREATE TABLE rebootstraps (
+                        iccid TEXT PRIMARY KEY NOT NULL,
+                        uid INTEGER NOT NULL,
+                        at INTEGER NOT NULL
+                    ) WITHOUT ROWID;
+                    """
+            )
+        }
         return migrator
     }
 
@@ -163,6 +175,10 @@ enum Schemas {
                     CREATE INDEX publications_due ON publications (due_at) WHERE due_at IS NOT NULL;
                     """
             )
+        }
+        // As for credentials: what the relay shows to the server of a device that came plain.
+        migrator.registerMigration("upstream of grants") { db in
+            try db.execute(sql: "ALTER TABLE grants ADD COLUMN sealed_upstream BLOB")
         }
         return migrator
     }

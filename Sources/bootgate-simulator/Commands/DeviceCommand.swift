@@ -173,12 +173,14 @@ func bytes(hexadecimal text: String) -> [UInt8]? {
     return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
 }
 
-/// An account in a file that only its owner can read: URI, identity and key, each in a line, the last two in hexadecimal.
+/// An account in a file that only its owner can read: URI, identity, key and short server ID, each in a line, identity
+/// and key in hexadecimal.
 struct AccountFile {
     let path: String
 
     func write(_ account: Account) -> Bool {
-        let text = "\(account.uri)\n\(hexadecimal(account.identity))\n\(hexadecimal(account.key))\n"
+        let number = account.shortServerID.map { "\($0)" } ?? ""
+        let text = "\(account.uri)\n\(hexadecimal(account.identity))\n\(hexadecimal(account.key))\n\(number)\n"
         let descriptor = open(self.path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { return false }
         defer { Glibc.close(descriptor) }
@@ -195,10 +197,10 @@ struct AccountFile {
         guard count > 0 else { throw problem }
         let lines = String(decoding: buffer.prefix(count), as: UTF8.self)
             .split(separator: "\n", omittingEmptySubsequences: false)
-        guard lines.count >= 3, let identity = bytes(hexadecimal: String(lines[1])),
+        guard lines.count >= 4, let identity = bytes(hexadecimal: String(lines[1])),
             let key = bytes(hexadecimal: String(lines[2]))
         else { throw problem }
-        var account = Account(uri: String(lines[0]), isBootstrapServer: false, shortServerID: nil)
+        var account = Account(uri: String(lines[0]), isBootstrapServer: false, shortServerID: Int64(lines[3]))
         account.identity = identity
         account.key = key
         if !key.isEmpty { account.securityMode = Account.preSharedKey }

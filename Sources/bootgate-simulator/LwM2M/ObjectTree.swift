@@ -69,14 +69,16 @@ struct ObjectTree {
         }
     }
 
-    /// The value at `path` and its content format: one resource as text, an instance as TLV; nil where nothing is.
+    /// The value at `path` and its content format: one resource as text, an instance or an object as TLV; nil where
+    /// nothing is.
     func read(_ path: [UInt16]) -> (payload: [UInt8], format: UInt16)? {
-        guard path.count >= 2, let resources = self.objects[path[0]]?[path[1]] else { return nil }
-        if path.count == 2 {
-            let records = resources.sorted { $0.key < $1.key }
-                .map { TLV.Record(kind: .resource, identifier: $0.key, value: $0.value) }
+        if path.count == 1, let instances = self.objects[path[0]], !instances.isEmpty {
+            let records = instances.sorted { $0.key < $1.key }
+                .map { TLV.Record(kind: .objectInstance, identifier: $0.key, value: Self.encode($0.value)) }
             return (TLV.write(records), ContentFormat.tlv)
         }
+        guard path.count >= 2, let resources = self.objects[path[0]]?[path[1]] else { return nil }
+        if path.count == 2 { return (Self.encode(resources), ContentFormat.tlv) }
         guard path.count == 3, let value = resources[path[2]] else { return nil }
         if path[0] == 19 { return (value, ContentFormat.octets) }
         if Self.isInteger(object: path[0], resource: path[2]), let number = TLV.integer(of: value) {
@@ -90,6 +92,13 @@ struct ObjectTree {
         self.objects.sorted { $0.key < $1.key }.filter { $0.key != 0 && !$0.value.isEmpty }
             .flatMap { object, instances in instances.keys.sorted().map { "</\(object)/\($0)>" } }
             .joined(separator: ",")
+    }
+
+    private static func encode(_ resources: Resources) -> [UInt8] {
+        TLV.write(
+            resources.sorted { $0.key < $1.key }
+                .map { TLV.Record(kind: .resource, identifier: $0.key, value: $0.value) }
+        )
     }
 
     private static func records(_ bytes: [UInt8]) throws(WriteProblem) -> [TLV.Record] {

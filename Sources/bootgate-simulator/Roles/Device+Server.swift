@@ -185,6 +185,7 @@ extension Device {
 
     private func executeAnswer(_ path: [UInt16]) -> Message {
         guard path.count == 3 else { return Message(.methodNotAllowed) }
+        if path[0] == 1 && self.objects[1][path[1]] == nil { return Message(.notFound) }
         switch (path[0], path[2]) {
         case (1, 8): self.mustUpdate = true
         case (1, 9): self.mustBootstrap = true

@@ -92,6 +92,9 @@ final class Device: CoAPRole {
             [
                 0: Array("Bootgate".utf8), 1: Array("simulator".utf8), 9: [100], 13: [0], 14: Array("+00:00".utf8),
             ])
+        if behaviour.skipsBootstrap, let shortServerID = behaviour.server.shortServerID {
+            self.objects.set(1, 0, [0: TLV.integer(shortServerID)])
+        }
         if let count = behaviour.dataBytes {
             self.objects.set(19, 0, [0: (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }])
         }

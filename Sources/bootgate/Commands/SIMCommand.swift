@@ -11,7 +11,7 @@ struct SIMCommand: ParsableCommand {
         abstract: "Add, change, list and import SIM records, and provision devices.",
         subcommands: [
             Import.self, Add.self, Show.self, List.self, Set.self, Suspend.self, Resume.self, Retire.self,
-            Remove.self, Provision.self,
+            Remove.self, Rebootstrap.self, Provision.self,
         ]
     )
 
@@ -177,6 +177,21 @@ struct SIMCommand: ParsableCommand {
             defer { records.close() }
             try reporting { try records.sims.remove(iccid, by: actor) }
             Terminal.say("\(iccid) removed")
+        }
+    }
+
+    struct Rebootstrap: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Ask its device to bootstrap again, at its next contact if it sleeps.",
+            discussion: "Leaves an order that a running gateway carries out; the journal says what came of it."
+        )
+        @OptionGroup var target: Target
+
+        func run() throws {
+            let (records, iccid) = try self.target.open()
+            defer { records.close() }
+            try reporting { try records.sims.rebootstrap(iccid, by: actor) }
+            Terminal.say("\(iccid) is ordered to bootstrap again")
         }
     }
 

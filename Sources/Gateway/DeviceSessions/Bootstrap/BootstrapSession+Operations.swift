@@ -61,15 +61,17 @@ extension BootstrapSession {
         switch BootstrapOperation(from: .server, method: request.code.rawValue, path: path, accept: request.accept) {
         case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
         case .delete(let target):
+            var placed = target
             do throws(RewriteRefusal) {
-                try self.attempt?.rewriter.permitDelete(target)
+                placed = try self.attempt?.rewriter.permitDelete(target) ?? target
             } catch {
                 actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
                 return
             }
-            self.passToDevice(id, CoAPRequest(.delete, path: target.segments), isFinish: false, into: &actions)
+            self.passToDevice(id, CoAPRequest(.delete, path: placed.segments), isFinish: false, into: &actions)
         case .discover(let target), .read(let target):
-            let passed = CoAPRequest(.get, path: target.segments, accept: request.accept)
+            let placed = self.attempt?.rewriter.place(target) ?? target
+            let passed = CoAPRequest(.get, path: placed.segments, accept: request.accept)
             self.passToDevice(id, passed, isFinish: false, into: &actions)
         case .finish: self.finish(id, wallClock: wallClock, into: &actions)
         case .refused(let code): actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
@@ -135,6 +137,7 @@ extension BootstrapSession {
         for change in written.accounts {
             actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
         }
+        if !written.serverInstances.isEmpty { actions.append(.serversWritten(written.serverInstances)) }
         self.attempt = attempt
         var passed = CoAPRequest(.put, path: written.path.segments)
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
@@ -147,12 +150,14 @@ extension BootstrapSession {
         accounts.compactMap { account in
             guard account.after.securityMode == SecurityMode.noSec.name, let server = account.server,
                 let shortServerID = account.shortServerID,
-                !attempt.granted.contains(where: { $0.key.server == server && $0.shortServerID == shortServerID }),
+                !attempt.granted.contains(where: {
+                    $0.key.server == server && $0.shortServerID == shortServerID && $0.written == account.written
+                }),
                 self.configuration.servers.contains(where: { $0.name == server && $0.relay != nil })
             else { return nil }
             return PlainGrant.mint(
                 for: self.subject.record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
-                at: wallClock
+                written: account.written, at: wallClock
             )
         }
     }
@@ -269,7 +274,15 @@ extension BootstrapSession {
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
         actions.append(.answerUpstream(operation.request, Self.passed(response)))
+        if response.contentFormat == ContentFormat.linkFormat.rawValue,
+            let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))
+        {
+            self.attempt?.rewriter.hasPriorities = answer
+        }
         if operation.isFinish && response.code == .changed {
+            if let order = self.attempt?.rewriter.secureFirst {
+                self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
+            }
             actions.append(.releaseLease(.clean))
             self.journal(.bootstrapFinished, wallClock, into: &actions)
             if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }

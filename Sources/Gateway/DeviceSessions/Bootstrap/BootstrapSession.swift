@@ -55,6 +55,8 @@ package struct BootstrapSession: Sendable {
         case restore([OneTimeCredential])
         /// The device has finished its bootstrap: no handshake will tell of the first use of these.
         case commit([OneTimeCredential], GatewayConfiguration.KeysPerEndpoint)
+        /// Where the device gets its Server objects: instances of object 1 by short server ID.
+        case serversWritten([UInt16: UInt16])
         case journal(AuditEvent)
         /// Something was refused that the operator should know of now, although the bootstrap goes on.
         case warn(FailureCause)
@@ -121,6 +123,7 @@ package struct BootstrapSession: Sendable {
                 request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
                 number: self.nextNumber
             )
+            self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
             self.nextNumber += 1
             self.startTimer(now)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))

@@ -50,6 +50,14 @@ final class Registration: Timed {
     /// By which the device came over DTLS.
     var credential: OneTimeCredential? { if case .credential(let credential) = self.right { credential } else { nil } }
 
+    /// What the bootstrap server wrote for this device, where the relay shows it to the server.
+    var written: UpstreamAccount? {
+        switch self.right {
+        case .credential(let credential): credential.written
+        case .grant(let grant): grant.written
+        }
+    }
+
     /// What the stores say now.
     func update(_ record: SIMRecord, _ standing: [PSKIdentity: IdentityResolution]) {
         self.relay.update(record)

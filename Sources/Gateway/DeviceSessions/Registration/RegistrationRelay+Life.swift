@@ -113,6 +113,7 @@ extension RegistrationRelay {
         for held in self.held { actions.append(.disownUpstream(held.origin.id)) }
         self.held = []
         self.heldUntil = nil
+        self.errand?.rest()
         if !isMoving { self.endIfUnused(into: &actions) }
     }
 
@@ -167,6 +168,8 @@ extension RegistrationRelay {
 
     private mutating func forgetExchanges(into actions: inout [Action]) {
         for entry in self.device { actions.append(.cancelDevice(entry.exchange)) }
+        if let exchange = self.errand?.exchange { actions.append(.cancelDevice(exchange)) }
+        self.errand?.rest()
         for (_, origin) in self.waiting {
             if let id = origin.id { actions.append(.answerDevice(id, DeviceAnswer.response(to: .upstreamUnreachable))) }
         }

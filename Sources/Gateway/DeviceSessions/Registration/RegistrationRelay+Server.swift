@@ -57,7 +57,7 @@ extension RegistrationRelay {
     }
 
     /// Whether the device waits for an answer of the server. After a NON it may wait, but cannot count on one.
-    private var awaitsAnswer: Bool { self.upstream.contains { $0.request.isConfirmable && $0.request.id != nil } }
+    var awaitsAnswer: Bool { self.upstream.contains { $0.request.isConfirmable && $0.request.id != nil } }
 
     mutating func continueWithHeld(into actions: inout [Action]) {
         guard !self.awaitsAnswer else { return }
@@ -99,6 +99,7 @@ extension RegistrationRelay {
             self.device.remove(at: index)
         }
         actions.append(.answerUpstream(request.id, response))
+        self.continueErrand(into: &actions)
     }
 
     package mutating func deviceNotified(
@@ -109,6 +110,7 @@ extension RegistrationRelay {
         let request = self.device[index].request
         if !response.code.isSuccess || !response.options.contains(.observe) { self.device.remove(at: index) }
         actions.append(.notifyUpstream(request.id, response, isConfirmable: isConfirmable))
+        self.continueErrand(into: &actions)
     }
 
     package mutating func deviceFailed(

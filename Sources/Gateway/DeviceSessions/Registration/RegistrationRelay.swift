@@ -38,6 +38,10 @@ package struct RegistrationRelay: Sendable {
         case deviceIsProven
         /// Registered, renewed or closed: ``deadline`` and ``isRegistered`` are to be looked at.
         case lifeChanged
+        /// A request of the gateway's own: send, and tell the exchange's number with ``errandSent(asDevice:)``.
+        case askDevice(CoAPRequest)
+        /// Nothing is left to do for this order.
+        case orderSettled(RebootstrapOrder)
         case journal(AuditEvent)
         case count(Refused)
     }
@@ -155,6 +159,8 @@ package struct RegistrationRelay: Sendable {
     var heldUntil: Instant?
     /// The observation that the server's next request takes the place of.
     var superseded: MessageLayer.ExchangeID?
+    /// What the gateway itself wants of the device.
+    var errand: Errand?
 
     package init(subject: Subject, record: SIMRecord, relay: GatewayConfiguration.Upstream) {
         self.subject = subject
@@ -310,6 +316,7 @@ package struct RegistrationRelay: Sendable {
         default: break
         }
         self.continueWithHeld(into: &actions)
+        self.continueErrand(into: &actions)
         self.endIfUnused(into: &actions)
     }
 
@@ -330,6 +337,7 @@ package struct RegistrationRelay: Sendable {
             actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause)))
         }
         self.continueWithHeld(into: &actions)
+        self.continueErrand(into: &actions)
         self.endIfUnused(into: &actions)
     }
 
