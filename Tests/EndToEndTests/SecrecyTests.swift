@@ -19,8 +19,11 @@ struct SecrecyTests {
             let shown = try await stage.sim(["show", sim.iccid, "--json"], at: gateway)
             _ = try await gateway.countersAtStop()
 
+            // Lines: URI, identity, key, short server ID.
             let account = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n")
-            let oneTimeKey = try #require(account.last)
+            try #require(account.count == 4)
+            let oneTimeKey = account[2]
+            try #require(oneTimeKey.count == 32)
             let secrets = try [sim.key, String(oneTimeKey)].flatMap { key in try Self.forms(key) }
             try #require(secrets.count == 8)
 

@@ -36,6 +36,10 @@ final class StateLock: Sendable {
 
     /// Gives the folder back before the process ends. Safe to call twice.
     func release() {
-        if let descriptor = self.descriptor.withLock({ $0.take() }) { close(descriptor) }
+        guard let descriptor = self.descriptor.withLock({ $0.take() }) else { return }
+        // Closing alone would leave the lock with a copy of the descriptor: a child that another thread is just starting has
+        // one, until it has become the program that it is to run.
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
     }
 }
