@@ -1,5 +1,6 @@
 import Foundation
 import Gateway
+import Glibc
 import Secrets
 import Testing
 
@@ -118,14 +119,28 @@ struct JournalRecoveryTests {
         process.environment = ProcessInfo.processInfo.environment.merging([variable: self.scratch.path]) { $1 }
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
+        // A named pipe: a byte for each record that the writer was told is on disk, and the kernel keeps those on their way.
         let acknowledged = self.scratch.path + "/acknowledged"
-        let count = { (try? Data(contentsOf: URL(fileURLWithPath: acknowledged)))?.count ?? 0 }
+        try #require(mkfifo(acknowledged, 0o600) == 0)
+        let pipe = open(acknowledged, O_RDONLY | O_NONBLOCK)
+        try #require(pipe >= 0)
+        defer { close(pipe) }
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        var promised = 0
+        let enough = 20 + round * 15
         try process.run()
-        while process.isRunning && count() < 20 + round * 15 { try await Task.sleep(for: .milliseconds(1)) }
+        while promised < enough {
+            var polled = pollfd(fd: pipe, events: Int16(POLLIN), revents: 0)
+            guard poll(&polled, 1, 60_000) == 1 else { break }
+            let count = read(pipe, &buffer, buffer.count)
+            guard count > 0 else { break }
+            promised += count
+        }
+        #expect(promised >= enough)
         #expect(process.isRunning)
         kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
-        let promised = count()
+        promised += max(0, read(pipe, &buffer, buffer.count))
 
         let journal = try self.scratch.journal()
         journal.close()
@@ -148,7 +163,7 @@ struct JournalRecoveryTests {
             AuditConfiguration(state: folder + "/state", node: "edge-1", signingKey: .file(folder + "/audit.key")),
             logger: quiet
         )
-        let acknowledged = open(folder + "/acknowledged", O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        let acknowledged = open(folder + "/acknowledged", O_WRONLY)
         for index in 0..<100_000 {
             try await records.store([credential("killed-\(index)", server: "s\(index)")])
             journal.record([event(index)])

@@ -132,7 +132,9 @@ final class DemoProcess: Sendable {
         return lines
     }
 
-    /// Cuts what arrives into lines. Its only caller is the one thread that reads the pipe.
+    /// Cuts what arrives into lines.
+    // Unchecked, because it has state without a lock: it is handed to one thread, the one that reads the pipe, and nothing
+    // else ever calls it.
     private final class LineSplitter: @unchecked Sendable {
         private var rest: [UInt8] = []
         private let take: (String) -> Void
