@@ -141,6 +141,7 @@ struct RegistrationTests {
                 stage.credentials(sim, at: gateway) + ["--once", "--stay", "8", "--register-query", "Q"])
             try await device.event("registered")
             // It sleeps until the server has repeated its request at least once.
+            try await management.program.event("stopped")
             device.signal(SIGSTOP)
             management.program.signal(SIGUSR1)
             try await management.program.event("repeating")

@@ -102,6 +102,8 @@ final class CoAPStack {
         if let keys, !keys.serve(self.context) {
             throw ArgumentProblem(description: "libcoap takes no keys: it was built without DTLS")
         }
+        var address = address
+        try address.choosePort()
         var storage = address.storage
         let transport = keys == nil ? COAP_PROTO_UDP : COAP_PROTO_DTLS
         guard let endpoint = coap_new_endpoint(self.context, &storage, transport),

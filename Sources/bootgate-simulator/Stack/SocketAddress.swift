@@ -39,6 +39,25 @@ struct SocketAddress {
             target.copyMemory(from: UnsafeRawBufferPointer(start: first.pointee.ai_addr, count: size))
         }
     }
+
+    /// Puts a free port of the system's choice in the place of port 0.
+    ///
+    /// libcoap lets its sockets share their addresses (SO_REUSEADDR), so the system may give two servers of one address
+    /// the same port. A socket that does not share is never given one that is in use.
+    mutating func choosePort() throws {
+        guard coap_address_get_port(&self.storage) == 0 else { return }
+        let family = Int32(self.storage.addr.sa.sa_family)
+        let descriptor = socket(family, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        defer { if descriptor >= 0 { close(descriptor) } }
+        var size = self.storage.size
+        let isNamed = withUnsafeMutableBytes(of: &self.storage.addr) { bytes in
+            guard let name = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self) else { return false }
+            return bind(descriptor, name, size) == 0 && getsockname(descriptor, name, &size) == 0
+        }
+        guard isNamed else {
+            throw ArgumentProblem(description: "cannot listen there: \(String(cString: strerror(errno)))")
+        }
+    }
 }
 
 /// A server URI as an account carries it: scheme, host and port.

@@ -10,6 +10,8 @@ final class Stage: Sendable {
     /// Another one, for a device that moves.
     let otherAddress: String
     private let programs = Mutex<[Program]>([])
+    /// Those that were given away, as nobody may have bound them yet.
+    private let ports = Mutex<Set<UInt16>>([])
 
     private static let count = Atomic(0)
     /// More at once would only make them wait for each other.
@@ -71,10 +73,12 @@ final class Stage: Sendable {
         return program.output.all
     }
 
-    /// A UDP port of this stage's address.
+    /// A UDP port of this stage's address, another one each time.
     func freePort() throws -> UInt16 {
-        let socket = try UDPSocket(from: self.address)
-        return socket.port
+        while true {
+            let port = try UDPSocket(from: self.address).port
+            if self.ports.withLock({ $0.insert(port).inserted }) { return port }
+        }
     }
 
     // MARK: - The far ends

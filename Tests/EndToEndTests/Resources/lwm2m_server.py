@@ -242,6 +242,7 @@ class Server:
     async def stop(self, operation, _):
         gone = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, gone.set)
+        report("stopped")
         await gone.wait()
         for manager in self.context.request_interfaces:
             messages = getattr(manager, "token_interface", None)
