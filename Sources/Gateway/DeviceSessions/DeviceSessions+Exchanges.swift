@@ -196,6 +196,7 @@ extension DeviceSessions {
                 break
             }
             session.bootstrapRequestedAt = work.wallClock
+            session.bootstrapBegan = work.now
             session.bootstrap?.deviceRequested(
                 id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
             )
@@ -268,12 +269,15 @@ extension DeviceSessions {
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
         case .ended(let cause):
             if let cause {
-                self.counters.bootstrapFailed(cause)
+                self.counters.bootstrapFailed(cause, session.arrival)
                 self.failures.report(
                     cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now
                 )
             } else {
-                self.counters.bootstrapsFinished += 1
+                self.counters.bootstrapsFinished.add(session.arrival)
+                self.counters.bootstrapTimes.record(
+                    nanoseconds: session.bootstrapBegan.nanoseconds(to: work.now)
+                )
                 self.noteBootstrap(of: session, &work)
             }
         }

@@ -97,7 +97,7 @@ extension DeviceSessions {
             case .transmit(let datagram): datagram.withUnsafeBytes { self.transmit($0, to: peer) }
             case .request(let id, _):
                 layer.respond(to: id, DeviceAnswer.response(to: .unauthorized), now: now, into: &events)
-                self.counters.bootstrapFailed(.unauthorized)
+                self.counters.bootstrapFailed(.unauthorized, .plain)
                 self.audits.append(
                     AuditEvent(
                         .bootstrapRefused, time: self.environment.wallClock(), cause: .unauthorized,

@@ -100,7 +100,7 @@ package struct ConfigurationReader {
         configuration.audit = file.read("audit") { self.audit($0, state: configuration.state) } ?? configuration.audit
         configuration.publications = self.publications.all
         configuration.log = file.read("log", self.log) ?? configuration.log
-        file.read("admin", self.admin)
+        configuration.admin = file.read("admin", self.admin) ?? configuration.admin
         file.finish()
         configuration.upstreamKeys = self.context.keys.all
 

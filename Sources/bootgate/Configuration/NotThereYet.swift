@@ -5,13 +5,12 @@ enum NotThereYet: CaseIterable {
     case strictAudit
     case auditKeep
     case auditKeepDevices
-    case admin
 
     /// A promise that safety or the device's way depends on is a mistake; one that merely adds something is a warning.
     var severity: Diagnostic.Severity {
         switch self {
         case .auditMode, .strictAudit: .mistake
-        case .auditKeep, .auditKeepDevices, .admin: .warning
+        case .auditKeep, .auditKeepDevices: .warning
         }
     }
 
@@ -21,7 +20,6 @@ enum NotThereYet: CaseIterable {
         case .strictAudit: "strict is not there yet; write batched, or leave the key out"
         case .auditKeep: "removal of old segments is not there yet; all segments are kept"
         case .auditKeepDevices: "it only counts in mode audit, which is not there yet"
-        case .admin: "the admin interface is not there yet; nothing listens there"
         }
     }
 }
