@@ -71,8 +71,9 @@ extension SIMCommand {
             if record.status != .active {
                 Terminal.complain("warning: SIM \(iccid) is \(record.status.rawValue); the gateway refuses its device")
             }
+            let account: FactoryAccount
             do {
-                return try FactoryAccount(
+                account = try FactoryAccount(
                     of: record,
                     leadingTo: configuration.gateway.bootstrap.account,
                     instanceID: self.instance
@@ -90,6 +91,11 @@ extension SIMCommand {
                     throw fail(.badConfiguration, "bootstrap.account has no plain address, and SIM \(iccid) needs it")
                 }
             }
+            // Before the key is shown: nobody sees it without a record of that.
+            if account.credential != nil {
+                try reporting { try records.sims.noteProvision(iccid, format: self.format.rawValue, by: actor) }
+            }
+            return account
         }
 
         private func show(_ account: FactoryAccount, _ format: ContentFormat) throws {
