@@ -32,6 +32,7 @@ package final class GatewayService: Sendable {
             publications: publications, audit: audit, logger: logger,
             now: { .now }, wallClock: WallClock.microseconds, seed: UInt64.random(in: .min ... .max)
         )
+        environment.configuration.limits.sessions = configuration.limits.sessions ?? SessionCapacity.current()
         environment.rebootstraps = rebootstraps
         environment.traces = traces
         self.environment = environment
