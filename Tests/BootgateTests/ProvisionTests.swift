@@ -166,7 +166,10 @@ struct ProvisionTests {
         #expect(unreachable.status == 78)
         #expect(unreachable.complaints.contains("no secure address"))
 
-        for arguments in [["--hex"], ["--format", "tlv", "--json"], ["--format", "xml"], ["--instance", "65535"], ["--format", "leshan", "--hex"]] {
+        for arguments in [
+            ["--hex"], ["--format", "tlv", "--json"], ["--format", "xml"], ["--instance", "65535"],
+            ["--format", "leshan", "--hex"],
+        ] {
             let result = try place.runBare(["sim", "provision", Self.iccid] + arguments)
             #expect(result.status == 64, "\(arguments)")
             #expect(result.output.isEmpty)

@@ -74,8 +74,10 @@ struct FailureTests {
         try await Stage.run { stage in
             let (gateway, bootstrap, _) = try await stage.everything(more: "limits: { sessions: 1 }")
             let first = try await stage.addSIM(to: gateway)
-            let device = try stage.device(stage.credentials(first, at: gateway) + ["--bootstrap-only", "--stay", "60"])
-            try await gateway.record("bootstrap.finished", of: first)
+            // It falls silent; its session stays.
+            let device = try stage.device(
+                stage.credentials(first, at: gateway) + ["--bootstrap-only", "--vanish-after", "1"])
+            try await gateway.record("bootstrap.failed", of: first)
             let sim = try await stage.addSIM(to: gateway, ["address=\(stage.address)"])
             let plain = try stage.device([
                 "--bootstrap", gateway.plain, "--endpoint", sim.iccid, "--bind", stage.address, "--bootstrap-only",

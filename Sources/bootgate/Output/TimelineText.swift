@@ -50,7 +50,9 @@ struct TimelineText {
         var notes: [String] = []
         if let server = step["server"]?.text { notes.append(server) }
         if let blocks = step["blocks"]?.integer { notes.append("\(blocks) blocks") }
-        if let waited = step["waited"] { notes.append("waited \(Self.seconds(waited)) for the store or a server's key") }
+        if let waited = step["waited"] {
+            notes.append("waited \(Self.seconds(waited)) for the disk or for a server to take the key")
+        }
         if let count = step["retransmissions"]?.integer { notes.append("sent again \(count) times") }
         if let count = step["repeated-by-device"]?.integer { notes.append("repeated by the device \(count) times") }
         return notes.joined(separator: ", ")
