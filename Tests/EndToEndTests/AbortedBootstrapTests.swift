@@ -33,7 +33,7 @@ struct AbortedBootstrapTests {
             case .deviceVanishes(let count): ["--vanish-after", "\(count)"]
             // The gateway gives up first.
             case .serverStops: ["--patience", "8"]
-            case .finishRefused: ["--refuse-finish", "--patience", "8"]
+            case .finishRefused: ["--refuse-finish", "--patience", "3"]
             }
         }
 
