@@ -42,7 +42,7 @@ struct MidRegistrationKeyTests {
             new.signal(SIGUSR1)
             try await new.event("updated")
             let counters = try await gateway.countersAtStop()
-            #expect(counters.text("registrations_refused_unauthorized") == "1")
+            #expect(counters.text("registrations_refused_credential_replaced_or_expired") == "1")
             #expect(counters.text("registrations_opened") == "2")
         }
     }
