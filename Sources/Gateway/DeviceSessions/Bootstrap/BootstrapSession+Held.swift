@@ -34,10 +34,9 @@ extension BootstrapSession {
             guard let path = self.attempt?.rewriter.nextHeld else { return false }
             do throws(RewriteRefusal) {
                 let write = try self.rewritten(.held(path), wallClock: wallClock, into: &actions)
-                self.passToDevice(
-                    id, write, isFinish: false, heldWrite: .init(path: path, next: request), into: &actions
-                )
+                self.pass(write, of: path, before: request, id, wallClock: wallClock, into: &actions)
             } catch {
+                self.attempt?.timeline.begins(operation, bytes: 0, at: wallClock)
                 // Not complete, or no valid account: the server may add what is missing and finish again.
                 actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
                 self.noteRefusal(error, of: path.description, wallClock: wallClock, into: &actions)
@@ -49,14 +48,20 @@ extension BootstrapSession {
                 guard
                     let write = try? self.rewritten(.held(path), wallClock: wallClock, into: &actions)
                 else { continue }
-                self.passToDevice(
-                    id, write, isFinish: false, heldWrite: .init(path: path, next: request), into: &actions
-                )
+                self.pass(write, of: path, before: request, id, wallClock: wallClock, into: &actions)
                 return true
             }
             return false
         case .write, .delete, .refused, .request, .other: return false
         }
+    }
+
+    private mutating func pass(
+        _ write: CoAPRequest, of path: LwM2MPath, before next: CoAPRequest, _ id: MessageLayer.RequestID,
+        wallClock: Int64, into actions: inout [Action]
+    ) {
+        self.attempt?.timeline.begins(.write(path), bytes: write.payload.count, at: wallClock)
+        self.passToDevice(id, write, isFinish: false, heldWrite: .init(path: path, next: next), into: &actions)
     }
 
     /// The device has answered the write of a held account. The server knows nothing of that write: what it hears of it
@@ -76,11 +81,14 @@ extension BootstrapSession {
                 wallClock: wallClock, into: &actions
             )
         }
+        let before = actions.count
         if !response.code.isSuccess, held.next.code == .post {
+            self.attempt?.timeline.begins(.finish, bytes: 0, at: wallClock)
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
         } else {
             self.carryOut(id, held.next, wallClock: wallClock, into: &actions)
         }
+        self.noteAnswer(to: id, in: actions[before...], wallClock)
         guard case .running(.none)? = self.attempt?.step else { return }
         self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)
     }

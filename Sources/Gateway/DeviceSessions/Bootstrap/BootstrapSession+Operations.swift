@@ -10,6 +10,7 @@ extension BootstrapSession {
 
     /// A block of a body has arrived from the server or at the device: both are at work.
     package mutating func blockPassed(now: Instant) {
+        self.attempt?.timeline.blockPassed()
         if self.attempt != nil { self.startTimer(now) }
     }
 
@@ -47,7 +48,9 @@ extension BootstrapSession {
             }
         case .running(.none):
             self.startTimer(now)
+            let before = actions.count
             self.carryOut(id, request, wallClock: wallClock, into: &actions)
+            self.noteAnswer(to: id, in: actions[before...], wallClock)
         }
     }
 
@@ -66,6 +69,7 @@ extension BootstrapSession {
         {
             return
         }
+        self.attempt?.timeline.begins(operation, bytes: request.payload.count, at: wallClock)
         switch operation {
         case .write(let target) where AccountRewriter.holds(target):
             self.hold(id, request, at: target, wallClock: wallClock, into: &actions)
@@ -223,6 +227,7 @@ extension BootstrapSession {
         guard case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForPublication = operation.stage
         else { return }
+        self.noteRelease(wallClock)
         if let failure {
             self.refuseFinish(operation, failure, wallClock: wallClock, into: &actions)
         } else {
@@ -262,6 +267,7 @@ extension BootstrapSession {
     ) {
         guard let storing = self.attempt?.storing, storing > 0 else { return }
         self.attempt?.storing = storing - 1
+        if storing == 1 { self.noteRelease(wallClock) }
         if let failure {
             self.attempt?.refusal = failure
             self.attempt?.mustNotFinish = true
@@ -297,6 +303,7 @@ extension BootstrapSession {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        self.attempt?.timeline.answered(response.code, bytes: response.payload.count, at: wallClock)
         if let held = operation.heldWrite {
             self.heldAnswered(held, operation.request, response, now: now, wallClock: wallClock, into: &actions)
             return
@@ -312,6 +319,7 @@ extension BootstrapSession {
                 self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
             }
             actions.append(.releaseLease(.clean))
+            self.tellTimeline(wallClock)
             self.journal(.bootstrapFinished, wallClock, into: &actions)
             if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }
             actions.append(.ended(nil))
@@ -339,6 +347,7 @@ extension BootstrapSession {
         _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        self.attempt?.timeline.failed(failure, at: wallClock)
         // The first message without an acknowledgement stops the flow (spec 4.7).
         actions.append(.answerUpstream(operation.request, UpstreamAnswer.response(to: failure)))
         self.attempt?.step = .running(nil)
