@@ -120,12 +120,16 @@ struct StagedRecords: RecordStore, CredentialStore {
 
     private static func record(_ number: Int) -> SIMRecord? {
         PSKIdentity(Self.meter(number)).map {
-            SIMRecord(iccid: "iccid-\(number)", endpoint: Self.meter(number), identity: $0, key: Self.key)
+            SIMRecord(
+                iccid: "iccid-\(number)", endpoint: Self.meter(number), identity: $0, key: Self.key,
+                bootstrapPlace: .instance(1)
+            )
         }
     }
 
     func resolve(addresses: [IPAddress]) async throws -> [SIMRecord?] { addresses.map { _ in nil } }
     func record(iccid: String) async throws -> SIMRecord? { nil }
+    func remember(_ place: SIMRecord.BootstrapPlace, of iccid: String) async throws {}
     func changes() -> AsyncStream<RecordChange> { AsyncStream { $0.finish() } }
     func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws -> [OneTimeCredential] { [] }
     func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] { [] }

@@ -154,7 +154,9 @@ extension DeviceSessions {
         if session.deviceExchange == exchange {
             session.deviceExchange = nil
             session.endTransfer(isComplete: false)
-            session.bootstrap?.deviceFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
+            session.bootstrap?.deviceFailed(
+                failure, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
+            )
         } else {
             self.deviceFailed(exchange, failure, of: session, &work)
         }
@@ -263,6 +265,8 @@ extension DeviceSessions {
                 let place = ServerPlace(iccid: session.record.iccid, shortServerID: shortServerID)
                 self.serverInstances.insert(instance, for: place)
             }
+        case .remember(let place): self.remember(place, of: session)
+        case .dropAnswer: self.counters.drop("device_answer")
         case .journal(let event): self.journal(event, of: session)
         case .warn(let cause):
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)

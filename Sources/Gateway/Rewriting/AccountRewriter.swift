@@ -52,6 +52,8 @@ package struct AccountRewriter: Sendable {
         var isKept: Bool
         /// The device speaks with it over DTLS, or with other keys.
         var isSecure: Bool
+        /// The address that upstream wrote.
+        var uri: String
     }
 
     /// Makes the one-time identity and key of a device for the entry of this name in `servers` and this short server ID.
@@ -207,6 +209,7 @@ package struct AccountRewriter: Sendable {
         mint: Mint
     ) throws(RewriteRefusal) -> (PathContent, [AccountChange]) {
         var accounts: [AccountChange] = []
+        self.spareBootstrapAccount(content, object: object)
         switch self.place(content, object: object) {
         case .instance(let instance):
             return (.instance(try self.rewrite(instance, object: object, into: &accounts, mint: mint)), accounts)
@@ -241,6 +244,7 @@ package struct AccountRewriter: Sendable {
             let account = try ServerAccount(instance)
             let fitted = self.leadsToGateway(account) ? TransportBinding.fittedToUDP(account) : account
             let prioritized = self.prioritize(fitted)
+            self.note(account, became: prioritized)
             return prioritized == account ? instance : prioritized.instance
         } catch let error as AccountError {
             throw .malformed("upstream's account is no valid one: \(error)")

@@ -29,10 +29,20 @@ extension BootstrapSession {
             let isFinish: Bool
             var isWrite = false
             var stage: Stage
+            /// What the server wants to know from the device.
+            var question: Question?
+            /// What is at the device is a Discover of the gateway's own; this command of the server waits for it.
+            var waiting: CoAPRequest?
 
             var isAtDevice: Bool {
                 if case .atDevice = self.stage { true } else { false }
             }
+        }
+
+        /// With the path as the server wrote it.
+        enum Question: Sendable {
+            case discover(LwM2MPath)
+            case read(LwM2MPath)
         }
 
         struct Held: Sendable {
@@ -69,6 +79,10 @@ extension BootstrapSession {
         var mustNotFinish = false
         /// From here on the outcome is the device's: its credentials stay valid whatever else fails (T10).
         var finishReachedDevice = false
+        /// Where the device's own bootstrap account is, as far as this bootstrap knows.
+        var place: SIMRecord.BootstrapPlace
+        /// The server has refused the preferred format: it is asked without (T14).
+        private(set) var leavesOutFormat = false
         /// Added to the record of the end.
         var detail: [AuditEvent.Field] = []
 
@@ -82,6 +96,7 @@ extension BootstrapSession {
             self.query = query
             self.rewriter = rewriter
             self.remaining = remaining
+            self.place = rewriter.bootstrapInstanceID.map { .instance($0) } ?? .unknown
         }
 
         /// Whether the device has its answer to the Bootstrap-Request.
@@ -99,7 +114,16 @@ extension BootstrapSession {
             self.upstream = upstream
             self.remaining.removeAll { $0 == upstream }
             self.step = .requesting
+            self.leavesOutFormat = false
             actions.append(.requestUpstream(self.bootstrapRequest))
+        }
+
+        /// Sends it once more without the preferred format, if it had one; otherwise false.
+        mutating func askWithoutFormat(into actions: inout [Action]) -> Bool {
+            guard !self.leavesOutFormat, self.query.contains(where: PreferredFormat.isParameter) else { return false }
+            self.leavesOutFormat = true
+            actions.append(.requestUpstream(self.bootstrapRequest))
+            return true
         }
 
         /// The device has its 2.04. Returns the requests of the server that came before.
@@ -125,7 +149,9 @@ extension BootstrapSession {
 
         private var bootstrapRequest: CoAPRequest {
             var request = CoAPRequest(.post, path: ["bs"])
-            for parameter in self.query { request.options.append(.uriQuery, string: parameter) }
+            for parameter in self.query where !(self.leavesOutFormat && PreferredFormat.isParameter(parameter)) {
+                request.options.append(.uriQuery, string: parameter)
+            }
             return request
         }
     }

@@ -51,14 +51,21 @@ extension BootstrapSession {
         }
     }
 
-    private mutating func carryOut(
+    mutating func carryOut(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let path = request.uriPath else {
             actions.append(.answerUpstream(id, CoAPResponse(.badRequest)))
             return
         }
-        switch BootstrapOperation(from: .server, method: request.code.rawValue, path: path, accept: request.accept) {
+        let operation = BootstrapOperation(
+            from: .server, method: request.code.rawValue, path: path, accept: request.accept
+        )
+        guard !self.mustDiscover(before: operation) else {
+            self.discover(before: request, id, into: &actions)
+            return
+        }
+        switch operation {
         case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
         case .delete(let target):
             var placed = target
@@ -72,7 +79,9 @@ extension BootstrapSession {
         case .discover(let target), .read(let target):
             let placed = self.attempt?.rewriter.place(target) ?? target
             let passed = CoAPRequest(.get, path: placed.segments, accept: request.accept)
-            self.passToDevice(id, passed, isFinish: false, into: &actions)
+            let question: Attempt.Question =
+                if case .discover = operation { .discover(target) } else { .read(target) }
+            self.passToDevice(id, passed, isFinish: false, question: question, into: &actions)
         case .finish: self.finish(id, wallClock: wallClock, into: &actions)
         case .refused(let code): actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
         case .request, .other: actions.append(.answerUpstream(id, CoAPResponse(.methodNotAllowed)))
@@ -259,11 +268,14 @@ extension BootstrapSession {
     // MARK: - The device's side
 
     private mutating func passToDevice(
-        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, into actions: inout [Action]
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, question: Attempt.Question? = nil,
+        into actions: inout [Action]
     ) {
         let isWrite = request.code == .put
         self.attempt?.step = .running(
-            Attempt.Operation(request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice)
+            Attempt.Operation(
+                request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice, question: question
+            )
         )
         actions.append(.requestDevice(request))
     }
@@ -273,13 +285,21 @@ extension BootstrapSession {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
-        actions.append(.answerUpstream(operation.request, Self.passed(response)))
         if response.contentFormat == ContentFormat.linkFormat.rawValue,
             let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))
         {
             self.attempt?.rewriter.hasPriorities = answer
         }
+        if let waiting = operation.waiting {
+            self.discovered(
+                response, before: waiting, operation.request, now: now, wallClock: wallClock, into: &actions
+            )
+            return
+        }
+        let passed = self.answer(response, to: operation.question, wallClock: wallClock, into: &actions)
+        actions.append(.answerUpstream(operation.request, passed))
         if operation.isFinish && response.code == .changed {
+            self.learnFromFinish(wallClock: wallClock, into: &actions)
             if let order = self.attempt?.rewriter.secureFirst {
                 self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
             }
@@ -308,9 +328,15 @@ extension BootstrapSession {
 
     /// The device did not answer, or refused the message itself.
     package mutating func deviceFailed(
-        _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
+        _ failure: MessageLayer.Failure, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        if let waiting = operation.waiting, failure == .reset || failure == .unusableResponse {
+            self.discoveryRefused(
+                before: waiting, operation.request, now: now, wallClock: wallClock, into: &actions
+            )
+            return
+        }
         // The first message without an acknowledgement stops the flow (spec 4.7).
         actions.append(.answerUpstream(operation.request, UpstreamAnswer.response(to: failure)))
         self.attempt?.step = .running(nil)
@@ -321,20 +347,12 @@ extension BootstrapSession {
         )
     }
 
-    private mutating func continueWithHeld(
+    mutating func continueWithHeld(
         now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         self.attempt?.step = .running(nil)
         while case .running(.none)? = self.attempt?.step, let next = self.attempt?.takeFirstHeld() {
             self.upstreamRequested(next.id, next.request, now: now, wallClock: wallClock, into: &actions)
         }
-    }
-
-    /// What the server may know of the device's answer: its code, its format and its body.
-    private static func passed(_ response: CoAPResponse) -> CoAPResponse {
-        var passed = CoAPResponse(response.code)
-        if let format = response.options.uint(.contentFormat) { passed.options.append(.contentFormat, uint: format) }
-        passed.payload = response.payload
-        return passed
     }
 }

@@ -57,6 +57,10 @@ package struct BootstrapSession: Sendable {
         case commit([OneTimeCredential], GatewayConfiguration.KeysPerEndpoint)
         /// Where the device gets its Server objects: instances of object 1 by short server ID.
         case serversWritten([UInt16: UInt16])
+        /// Keep this with the SIM's record.
+        case remember(SIMRecord.BootstrapPlace)
+        /// An answer of the device could not be used.
+        case dropAnswer
         case journal(AuditEvent)
         /// Something was refused that the operator should know of now, although the bootstrap goes on.
         case warn(FailureCause)
@@ -116,6 +120,10 @@ package struct BootstrapSession: Sendable {
             actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
             actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: cause)))
             actions.append(.ended(cause))
+        case .refuseFormat:
+            actions.append(.answerDevice(id, CoAPResponse(.unsupportedContentFormat)))
+            actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: .unsupported)))
+            actions.append(.ended(.unsupported))
         case .forward(let endpoint, let query):
             let inherited = self.supersede(wallClock: wallClock, into: &actions)
             let upstreams = self.configuration.bootstrap.upstreams
@@ -123,6 +131,7 @@ package struct BootstrapSession: Sendable {
                 request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
                 number: self.nextNumber
             )
+            if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
             self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
             self.nextNumber += 1
             self.startTimer(now)
@@ -190,6 +199,12 @@ package struct BootstrapSession: Sendable {
         guard let request = self.attempt?.request, case .requesting? = self.attempt?.step else { return }
         // Only exactly 2.04 counts as accepted (spec 1.2). The diagnostic stays here: it may name what is behind us.
         guard response.code == .changed else {
+            if response.code == .badRequest || response.code == .unsupportedContentFormat,
+                self.attempt?.askWithoutFormat(into: &actions) == true
+            {
+                self.startTimer(now)
+                return
+            }
             let code = response.code.isSuccess ? CoAPCode.badGateway : response.code
             actions.append(
                 .answerDevice(request, DeviceAnswer.response(to: .upstreamRefused, upstreamCode: code))
@@ -271,20 +286,21 @@ package struct BootstrapSession: Sendable {
         self.conclude(attempt, cause, wallClock: wallClock, into: &actions)
     }
 
-    private func conclude(
+    private mutating func conclude(
         _ attempt: Attempt, _ cause: FailureCause, wallClock: Int64, into actions: inout [Action]
     ) {
         if attempt.hasMinted && !attempt.finishReachedDevice {
             actions.append(.discard(attempt.minted.map(\.identity), grants: attempt.granted.map(\.id)))
         }
         self.restore(attempt, into: &actions)
+        self.forgetPlace(of: attempt, after: cause, wallClock: wallClock, into: &actions)
         actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: attempt, cause: cause)))
         actions.append(.ended(cause))
     }
 
     private func makeRewriter() -> AccountRewriter {
         let record = self.subject.record
-        return AccountRewriter(
+        var rewriter = AccountRewriter(
             servers: self.configuration.servers,
             unmatched: self.configuration.unmatched,
             account: self.configuration.bootstrap.account,
@@ -292,5 +308,7 @@ package struct BootstrapSession: Sendable {
             bootstrapIdentity: record.identity,
             bootstrapKey: record.key
         )
+        if case .instance(let instance) = record.bootstrapPlace { rewriter.bootstrapInstanceID = instance }
+        return rewriter
     }
 }
