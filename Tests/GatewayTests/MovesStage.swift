@@ -272,8 +272,11 @@ final class MovingDevice {
         self.flush()
     }
 
-    func request(_ code: CoAPCode, _ path: [String], query: [String] = []) throws {
-        try self.send(self.dialogue.message(code, path, query: query))
+    /// `block2`: asks for this block of 64 bytes of the answer.
+    func request(_ code: CoAPCode, _ path: [String], query: [String] = [], block2: UInt32? = nil) throws {
+        var message = self.dialogue.message(code, path, query: query)
+        if let block2 { message.options.append(.block2, uint: block2 << 4 | 2) }
+        try self.send(message)
     }
 
     /// The next message, repetitions left out.

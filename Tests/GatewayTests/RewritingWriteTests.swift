@@ -18,14 +18,22 @@ struct RewritingWriteTests {
     }
 
     @Test(
-        "T28: accounts in a format that cannot be decoded, or in none, get 4.15",
-        arguments: [nil, 0, 40, 42, 60, 110, 112, 11543, 11544, 1543]
+        "T28: accounts in a format that cannot be read, or in none, get 4.15",
+        arguments: [nil, 40, 41, 50, 320, 322, 11545, 65_535]
     )
     func contentFormats(contentFormat: UInt16?) {
         for path in [["0"], ["0", "0"], ["1"], ["1", "0"], ["21"], ["21", "0"], ["21", "0", "0"]] {
             let refusal = Self.refusal(path, contentFormat)
             #expect(refusal?.code == 0x8F && refusal?.cause == .unsupported, "\(path)")
             #expect(refusal?.isAccount == (path[0] != "21"))
+        }
+    }
+
+    @Test("T28: formats of single values are none for objects and instances", arguments: [0, 42, 60, 1541])
+    func singleValues(contentFormat: UInt16) {
+        for path in [["0"], ["0", "0"], ["1"], ["1", "0"]] {
+            let refusal = Self.refusal(path, contentFormat, [0x30])
+            #expect(refusal?.code == 0x8F && refusal?.isAccount == true, "\(path)")
         }
     }
 

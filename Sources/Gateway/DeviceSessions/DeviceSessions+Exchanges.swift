@@ -202,7 +202,9 @@ extension DeviceSessions {
                 id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
             )
             return
-        case (.get, ["bspack"]): answer = CoAPResponse(.notImplemented)
+        case (.get, ["bspack"]):
+            self.requestPack(id, request, of: session, &work)
+            return
         case (_, ["bs"]): answer = CoAPResponse(.methodNotAllowed)
         default: answer = CoAPResponse(.notFound)
         }
@@ -233,8 +235,9 @@ extension DeviceSessions {
             guard let lease = session.lease else { return }
             // A new bootstrap on the same socket; the server begins anew as well (T3).
             session.blocks?.server.removeAll()
-            session.upstreamExchange = self.send(request, on: lease, now: work.now)
+            self.requestUpstream(request, on: lease, of: session, now: work.now)
         case .cancelUpstreamRequest:
+            session.blocks?.upstream = nil
             guard let lease = session.lease, let exchange = session.upstreamExchange else { return }
             session.upstreamExchange = nil
             self.pool.enter((exchange, lease)) { $0.cancel($1.0, on: $1.1) }
@@ -247,7 +250,8 @@ extension DeviceSessions {
             session.deviceExchange = nil
             session.endTransfer(isComplete: false)
         case .answerDevice(let id, let response):
-            session.layer.respond(to: id, response, now: work.now, into: &work.events)
+            let answer = session.packs?.device.respond(to: id, response, now: work.now) ?? response
+            session.layer.respond(to: id, answer, now: work.now, into: &work.events)
         case .store(let credentials, let grants):
             for credential in credentials {
                 self.fresh[credential.identity] = .registration(credential, session.record)

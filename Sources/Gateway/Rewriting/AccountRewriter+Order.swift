@@ -22,6 +22,8 @@ extension AccountRewriter {
         var changes: [UInt16: ServerChange] = [:]
         /// The address in the bootstrap account that upstream wrote.
         var bootstrapURI: String?
+        /// Something at the device refers to instances of object 1 by their numbers, so they stay.
+        var isReferredTo = false
     }
 
     struct PlacedServer {
@@ -103,6 +105,7 @@ extension AccountRewriter {
     }
 
     mutating func forgetPlaces(within path: LwM2MPath) {
+        if path == .root || path == LwM2MPath(2) { self.arrangement.isReferredTo = false }
         guard !self.arrangement.moved.isEmpty || !self.arrangement.servers.isEmpty else { return }
         self.arrangement.servers = self.arrangement.servers.filter { !LwM2MPath(1, $0.key).isWithin(path) }
         // A single instance keeps its place: another one may have its number.
@@ -117,7 +120,7 @@ extension AccountRewriter {
     mutating func arrange(
         _ instances: [ObjectInstance], _ accounts: [AccountChange], object: UInt16, upstream: [UInt16]
     ) -> ([ObjectInstance], [AccountChange]) {
-        guard self.arrival == .dtls,
+        guard self.arrival == .dtls, object == 0 || !self.arrangement.isReferredTo,
             let numbers = self.numbers(for: instances, object: object, isMoved: instances.map(\.id) != upstream)
         else {
             return (instances, accounts)

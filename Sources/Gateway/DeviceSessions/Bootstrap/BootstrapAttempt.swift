@@ -13,6 +13,15 @@ extension BootstrapSession {
             case requesting
             /// The device has its 2.04. The operation of the server that is being carried out, if any.
             case running(Operation?)
+            /// The pack of the server waits until its credentials are on disk, and known where they must be.
+            case delivering
+        }
+
+        /// Set when the device has asked for a pack instead of a bootstrap.
+        enum Pack: Sendable {
+            case requested(accept: UInt16?)
+            /// Rewritten: the answer to the device.
+            case ready(CoAPResponse)
         }
 
         /// A request of the server on its way through.
@@ -33,6 +42,8 @@ extension BootstrapSession {
             var question: Question?
             /// What is at the device is a Discover of the gateway's own; this command of the server waits for it.
             var waiting: CoAPRequest?
+            /// What is at the device is a held account (T16), which `request` waits for.
+            var heldWrite: HeldWrite?
 
             var isAtDevice: Bool {
                 if case .atDevice = self.stage { true } else { false }
@@ -43,6 +54,13 @@ extension BootstrapSession {
         enum Question: Sendable {
             case discover(LwM2MPath)
             case read(LwM2MPath)
+        }
+
+        struct HeldWrite: Sendable {
+            /// As upstream numbers it.
+            let path: LwM2MPath
+            /// Carried out when the device has taken the account.
+            let next: CoAPRequest
         }
 
         struct Held: Sendable {
@@ -64,6 +82,9 @@ extension BootstrapSession {
         /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
         var held: [Held] = []
         var minted: [OneTimeCredential] = []
+        /// Minted for documents that were refused as a whole; the same accounts will have the same ones (T30).
+        var unstored: [OneTimeCredential] = []
+        var pack: Pack?
         /// For servers whose accounts the device got without a key.
         var granted: [PlainGrant] = []
         /// Which bootstrap of its session this is; answers to orders of another one are none of its business.
@@ -109,6 +130,9 @@ extension BootstrapSession {
         /// Finish may go on to the device, as far as what was written is concerned.
         var mayFinish: Bool { !self.mustNotFinish && self.rewriter.mayFinish }
 
+        /// The same once the accounts that are held are at the device.
+        var mayFinishWithHeld: Bool { !self.mustNotFinish && self.rewriter.mayFinishWithHeld }
+
         /// Sends the device's request to a server that has given a lease.
         mutating func ask(_ upstream: GatewayConfiguration.Upstream, into actions: inout [Action]) {
             self.upstream = upstream
@@ -148,6 +172,9 @@ extension BootstrapSession {
         mutating func takeFirstHeld() -> Held? { self.held.isEmpty ? nil : self.held.removeFirst() }
 
         private var bootstrapRequest: CoAPRequest {
+            if case .requested(let accept)? = self.pack {
+                return CoAPRequest(.get, path: ["bspack"], query: self.query, accept: accept)
+            }
             var request = CoAPRequest(.post, path: ["bs"])
             for parameter in self.query where !(self.leavesOutFormat && PreferredFormat.isParameter(parameter)) {
                 request.options.append(.uriQuery, string: parameter)

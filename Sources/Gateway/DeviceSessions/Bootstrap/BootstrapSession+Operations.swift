@@ -35,6 +35,9 @@ extension BootstrapSession {
             return
         }
         switch step {
+        case .requesting where self.attempt?.pack != nil, .delivering:
+            // A pack is asked for; there is nothing to command.
+            actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
         case .leasing:
             // No lease, no server: the request belongs to one that was given back.
             actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
@@ -65,7 +68,14 @@ extension BootstrapSession {
             self.discover(before: request, id, into: &actions)
             return
         }
+        if self.attempt?.rewriter.holdsAccounts == true,
+            self.writeHeld(before: operation, id, request, wallClock: wallClock, into: &actions)
+        {
+            return
+        }
         switch operation {
+        case .write(let target) where AccountRewriter.holds(target):
+            self.hold(id, request, at: target, wallClock: wallClock, into: &actions)
         case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
         case .delete(let target):
             var placed = target
@@ -94,81 +104,59 @@ extension BootstrapSession {
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, path: [String], wallClock: Int64,
         into actions: inout [Action]
     ) {
-        // Taken out while it is worked on; every way out puts it back.
-        guard var attempt = self.attempt.take() else { return }
-        var minted: [OneTimeCredential] = []
-        let written: RewrittenWrite
         do throws(RewriteRefusal) {
-            let record = self.subject.record
-            let policy = self.configuration.credentials
-            let endpoint = attempt.endpoint
-            written = try attempt.rewriter.rewrite(
-                path: path, contentFormat: request.contentFormat, payload: request.payload
-            ) { server, shortServerID in
-                let credential = OneTimeCredential.mint(
-                    for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
-                    policy: policy, at: wallClock
-                )
-                minted.append(credential)
-                return (credential.identity, credential.key)
-            }
+            let passed = try self.rewritten(.upstream(request, path: path), wallClock: wallClock, into: &actions)
+            self.passToDevice(id, passed, isFinish: false, into: &actions)
         } catch {
             actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
-            let detail: [AuditEvent.Field] = [
-                .init("path", .text("/" + path.joined(separator: "/"))), .init("reason", .text(error.message)),
-            ]
-            var event = self.event(.bootstrapRefused, wallClock, of: attempt, cause: error.cause)
-            event.detail += detail
-            actions.append(.journal(event))
-            actions.append(.warn(error.cause))
-            if error.isAccount && attempt.refusal == nil { attempt.refusal = error.cause }
-            self.attempt = attempt
-            return
+            self.noteRefusal(error, of: "/" + path.joined(separator: "/"), wallClock: wallClock, into: &actions)
         }
-        for index in minted.indices {
-            // Which account it was minted for shows only now.
-            minted[index].written =
-                written.accounts.first {
-                    $0.server == minted[index].server && $0.shortServerID == minted[index].shortServerID
-                }?.written
+    }
+
+    /// Where the content of a write comes from.
+    enum WriteSource {
+        case upstream(CoAPRequest, path: [String])
+        case held(LwM2MPath)
+    }
+
+    /// The write that the device gets. What was minted for it is on its way to the store.
+    mutating func rewritten(
+        _ source: WriteSource, wallClock: Int64, into actions: inout [Action]
+    ) throws(RewriteRefusal) -> CoAPRequest {
+        // Taken out while it is worked on; every way out puts it back.
+        guard var attempt = self.attempt.take() else { throw .broken("there is no bootstrap") }
+        defer { self.attempt = attempt }
+        var minted: [OneTimeCredential] = []
+        let record = self.subject.record
+        let policy = self.configuration.credentials
+        let endpoint = attempt.endpoint
+        func mint(_ server: String, _ shortServerID: UInt16) -> (PSKIdentity, Secret) {
+            let credential = OneTimeCredential.mint(
+                for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
+                policy: policy, at: wallClock
+            )
+            minted.append(credential)
+            return (credential.identity, credential.key)
         }
-        attempt.minted += minted
-        let granted = self.grants(for: written.accounts, of: attempt, wallClock: wallClock)
-        attempt.granted += granted
-        if !minted.isEmpty || !granted.isEmpty {
-            attempt.storing += 1
-            actions.append(.store(minted, grants: granted))
-            for credential in minted {
-                actions.append(.journal(self.mintedEvent(credential, of: attempt, wallClock)))
+        let written: RewrittenWrite
+        do throws(RewriteRefusal) {
+            switch source {
+            case .upstream(let request, let path):
+                written = try attempt.rewriter.rewrite(
+                    path: path, contentFormat: request.contentFormat, payload: request.payload, mint: mint
+                )
+            case .held(let path): written = try attempt.rewriter.rewriteHeld(path, mint: mint)
             }
-            for grant in granted { actions.append(.journal(self.mintedEvent(grant, of: attempt, wallClock))) }
+        } catch {
+            attempt.unstored += minted
+            throw error
         }
-        for change in written.accounts {
-            actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
-        }
+        self.keep(minted, for: written.accounts, of: &attempt, wallClock: wallClock, into: &actions)
         if !written.serverInstances.isEmpty { actions.append(.serversWritten(written.serverInstances)) }
-        self.attempt = attempt
         var passed = CoAPRequest(.put, path: written.path.segments)
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
         passed.payload = written.payload
-        self.passToDevice(id, passed, isFinish: false, into: &actions)
-    }
-
-    /// Leave to register for each relayed server whose account goes out without a key; once in a bootstrap (T30).
-    private func grants(for accounts: [AccountChange], of attempt: Attempt, wallClock: Int64) -> [PlainGrant] {
-        accounts.compactMap { account in
-            guard account.after.securityMode == SecurityMode.noSec.name, let server = account.server,
-                let shortServerID = account.shortServerID,
-                !attempt.granted.contains(where: {
-                    $0.key.server == server && $0.shortServerID == shortServerID && $0.written == account.written
-                }),
-                self.configuration.servers.contains(where: { $0.name == server && $0.relay != nil })
-            else { return nil }
-            return PlainGrant.mint(
-                for: self.subject.record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
-                written: account.written, at: wallClock
-            )
-        }
+        return passed
     }
 
     // MARK: - Finish
@@ -178,6 +166,7 @@ extension BootstrapSession {
     ) {
         guard self.attempt?.mayFinish == true else {
             // The server may correct what was refused and finish again; until then the device must not.
+            self.noteUnfinished(wallClock: wallClock, into: &actions)
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
             return
         }
@@ -208,6 +197,10 @@ extension BootstrapSession {
     package mutating func credentialsPublished(
         _ failure: FailureCause?, wallClock: Int64, into actions: inout [Action]
     ) {
+        if case .delivering? = self.attempt?.step {
+            self.packPublished(failure, wallClock: wallClock, into: &actions)
+            return
+        }
         guard case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForPublication = operation.stage
         else { return }
@@ -232,7 +225,7 @@ extension BootstrapSession {
         actions.append(.restore(attempt.published(.one, under: self.configuration)))
     }
 
-    private func commit(_ attempt: Attempt, into actions: inout [Action]) {
+    func commit(_ attempt: Attempt, into actions: inout [Action]) {
         for keys in GatewayConfiguration.KeysPerEndpoint.allCases {
             let credentials = attempt.published(keys, under: self.configuration)
             if !credentials.isEmpty { actions.append(.commit(credentials, keys)) }
@@ -254,6 +247,10 @@ extension BootstrapSession {
             self.attempt?.refusal = failure
             self.attempt?.mustNotFinish = true
         }
+        if case .delivering? = self.attempt?.step {
+            if storing == 1 { self.packStored(failure, wallClock: wallClock, into: &actions) }
+            return
+        }
         guard storing == 1, case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForStore = operation.stage
         else { return }
@@ -267,14 +264,16 @@ extension BootstrapSession {
 
     // MARK: - The device's side
 
-    private mutating func passToDevice(
+    mutating func passToDevice(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, question: Attempt.Question? = nil,
+        heldWrite: Attempt.HeldWrite? = nil,
         into actions: inout [Action]
     ) {
         let isWrite = request.code == .put
         self.attempt?.step = .running(
             Attempt.Operation(
-                request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice, question: question
+                request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice, question: question,
+                heldWrite: heldWrite
             )
         )
         actions.append(.requestDevice(request))
@@ -285,6 +284,10 @@ extension BootstrapSession {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        if let held = operation.heldWrite {
+            self.heldAnswered(held, operation.request, response, now: now, wallClock: wallClock, into: &actions)
+            return
+        }
         if response.contentFormat == ContentFormat.linkFormat.rawValue,
             let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))
         {

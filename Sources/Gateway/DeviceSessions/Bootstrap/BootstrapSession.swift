@@ -127,14 +127,7 @@ package struct BootstrapSession: Sendable {
         case .forward(let endpoint, let query):
             let inherited = self.supersede(wallClock: wallClock, into: &actions)
             let upstreams = self.configuration.bootstrap.upstreams
-            self.attempt = Attempt(
-                request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
-                number: self.nextNumber
-            )
-            if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
-            self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
-            self.nextNumber += 1
-            self.startTimer(now)
+            self.begin(id, endpoint: endpoint, query: query, upstreams: upstreams, now: now)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
             if let upstream = inherited {
                 self.attempt?.ask(upstream, into: &actions)
@@ -144,8 +137,22 @@ package struct BootstrapSession: Sendable {
         }
     }
 
+    mutating func begin(
+        _ id: MessageLayer.RequestID, endpoint: String, query: [String], upstreams: [GatewayConfiguration.Upstream],
+        now: Instant
+    ) {
+        self.attempt = Attempt(
+            request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
+            number: self.nextNumber
+        )
+        if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
+        self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
+        self.nextNumber += 1
+        self.startTimer(now)
+    }
+
     /// Ends the running bootstrap in favour of a new request. Returns the server whose lease the new one goes on with.
-    private mutating func supersede(
+    mutating func supersede(
         wallClock: Int64, into actions: inout [Action]
     ) -> GatewayConfiguration.Upstream? {
         guard let old = self.endAttempt() else { return nil }
@@ -197,6 +204,10 @@ package struct BootstrapSession: Sendable {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let request = self.attempt?.request, case .requesting? = self.attempt?.step else { return }
+        guard self.attempt?.pack == nil else {
+            self.packAnswered(response, now: now, wallClock: wallClock, into: &actions)
+            return
+        }
         // Only exactly 2.04 counts as accepted (spec 1.2). The diagnostic stays here: it may name what is behind us.
         guard response.code == .changed else {
             if response.code == .badRequest || response.code == .unsupportedContentFormat,
