@@ -94,8 +94,8 @@ struct BootstrapHeldTests {
         var script = try Self.script()
         let finish = script.nextID()
         script.upstreamRequests(finish, BootstrapScript.finish)
-        let end = script.play { session, _, out in
-            session.deviceFailed(.unacknowledged, wallClock: 0, into: &out)
+        let end = script.play { session, now, out in
+            session.deviceFailed(.unacknowledged, now: now, wallClock: 0, into: &out)
         }
         #expect(end.contains(.answerUpstream(finish, CoAPResponse(.gatewayTimeout))))
         #expect(end.contains { if case .discard(let minted, _) = $0 { minted.count == 1 } else { false } })
@@ -148,6 +148,33 @@ struct BootstrapHeldTests {
         #expect(Self.toDevice(script.upstreamRequests(script.nextID(), BootstrapScript.deleteAll)) == [[]])
         script.deviceAnswers(.deleted)
         #expect(Self.toDevice(script.upstreamRequests(script.nextID(), BootstrapScript.finish)) == [["bs"]])
+    }
+
+    @Test("T37: what a delete carries does not reach the device")
+    func deleteWithPayload() throws {
+        var script = try Self.script([])
+        let delete = CoAPRequest(.delete, path: [""], contentFormat: 11542, payload: [1, 2, 3])
+        #expect(
+            script.upstreamRequests(script.nextID(), delete) == [.requestDevice(CoAPRequest(.delete, path: []))])
+    }
+
+    @Test("T23: short server IDs that are held reach the device as they were written")
+    func shortServerIDs() throws {
+        var script = try Self.script()
+        script.upstreamRequests(script.nextID(), BootstrapScript.finish)
+        script.stored()
+        script.deviceAnswers(.changed)
+        let writes = script.actions.compactMap { action -> [UInt8]? in
+            if case .requestDevice(let request) = action, request.code == .put { request.payload } else { nil }
+        }
+        #expect(writes.count == 2)
+        for (payload, (object, resource)) in zip(writes, [(0, 10), (1, 0)] as [(UInt16, UInt16)]) {
+            guard case .instance(let instance) = try TLV.decode(payload, at: LwM2MPath(object, 0)) else {
+                Issue.record("no instance")
+                continue
+            }
+            #expect(instance.number(resource) == 1111)
+        }
     }
 
     @Test("T42: after a refused resource Finish gets 4.06 until it is repeated")

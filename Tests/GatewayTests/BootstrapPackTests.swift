@@ -235,8 +235,9 @@ struct BootstrapPackTests {
             try device.request(.get, ["bspack"], query: ["ep=\(StagedRecords.meter(1))"], block2: block.num + 1)
         }
         #expect(blocks > 2)
-        let accounts = try PayloadCodec.decodePack(taken, .senMLCBOR).first { $0.id == 0 }?.instances ?? []
-        #expect(accounts.first?.text(0) == "coaps://edge.example.net:5684")
+        let objects = try PayloadCodec.decodePack(taken, .senMLCBOR)
+        let security = try #require(objects.first { $0.id == 0 })
+        #expect(security.instances.first?.text(0) == "coaps://edge.example.net:5684")
         #expect(await stage.counters.bootstrapsFinished == 1)
         try await stage.stop()
     }

@@ -66,6 +66,43 @@ struct RewritingFormatTests {
         }
     }
 
+    @Test("T20: accounts are told apart by resource 1, whatever their numbers, in every format", arguments: formats)
+    func anyInstance(format: UInt16) throws {
+        for ids: (bootstrap: UInt16, server: UInt16) in [(0, 1), (1, 0), (65_535, 7)] {
+            var rewriter = Rewriting.rewriter()
+            let bootstrap = try Self.write(
+                .instance(Rewriting.bootstrap(ids.bootstrap)), format, at: LwM2MPath(0, ids.bootstrap), with: &rewriter)
+            let server = try Self.write(
+                .instance(Rewriting.server(ids.server)), format, at: LwM2MPath(0, ids.server), with: &rewriter)
+            #expect(bootstrap.write.accounts.map(\.isBootstrapServer) == [true])
+            #expect(server.write.accounts.map(\.server) == ["meters"])
+            #expect(rewriter.bootstrapInstanceID == ids.bootstrap)
+        }
+    }
+
+    @Test("T24, T25: an address that nobody can follow is refused in every format", arguments: formats)
+    func addresses(format: UInt16) throws {
+        for uri in ["coap://10.1.0.20:99999", "tel:123", "coap+tcp://10.1.0.20", "", "coap://[fe80::1%eth0]", "a b"] {
+            let payload = try PayloadCodec.encode(
+                .instance(Rewriting.server(uri: uri, ssid: 3)), ContentFormat(rawValue: format), at: LwM2MPath(0, 0))
+            var rewriter = Rewriting.rewriter()
+            #expect(throws: RewriteRefusal.self, "\(uri)") {
+                try rewriter.rewrite(
+                    path: ["0", "0"], contentFormat: format, payload: payload, mint: Rewriting.mint)
+            }
+            #expect(!rewriter.mayFinish)
+        }
+    }
+
+    @Test("T46: a document with more values than a device can have is refused in every format", arguments: formats)
+    func tooMany(format: UInt16) throws {
+        // 1,200 resources.
+        let instances = (0..<300).map { Rewriting.server(UInt16($0), ssid: Int64($0) + 1) }
+        let payload = try PayloadCodec.encode(.instances(instances), ContentFormat(rawValue: format), at: LwM2MPath(0))
+        let refusal = Self.refusal(["0"], format, payload)
+        #expect(refusal?.code == 0x80 && refusal?.cause == .upstreamMalformed)
+    }
+
     @Test("T21: numbers that were dealt anew are the same in every format", arguments: formats)
     func numbers(format: UInt16) throws {
         let kept = Rewriting.server(0, uri: "coap://192.0.2.99:5683", ssid: 3000)

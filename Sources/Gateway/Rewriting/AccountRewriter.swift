@@ -262,14 +262,12 @@ package struct AccountRewriter: Sendable {
     ) throws(RewriteRefusal) -> (PathContent, [AccountChange]) {
         var accounts: [AccountChange] = []
         self.spareBootstrapAccount(content, object: object)
-        let numbers: [UInt16] =
-            switch content {
-            case .instance(let own): [own.id]
-            case .instances(let own): own.map(\.id)
-            case .resource: []
-            }
         func origin(_ index: Int) -> LwM2MPath? {
-            isRemembered && index < numbers.count ? LwM2MPath(object, numbers[index]) : nil
+            switch content {
+            case .instance(let own) where isRemembered: LwM2MPath(object, own.id)
+            case .instances(let own) where isRemembered: LwM2MPath(object, own[index].id)
+            case .instance, .instances, .resource: nil
+            }
         }
         switch self.place(content, object: object) {
         case .instance(let instance):
@@ -284,6 +282,7 @@ package struct AccountRewriter: Sendable {
                 )
             }
             try Self.checkDistinct(accounts)
+            let numbers = if case .instances(let own) = content { own.map(\.id) } else { [UInt16]() }
             let arranged = self.arrange(rewritten, accounts, object: object, upstream: numbers)
             return (.instances(arranged.0), arranged.1)
         case .resource:
@@ -350,48 +349,4 @@ package struct AccountRewriter: Sendable {
 extension AccountRewriter: CustomStringConvertible, CustomReflectable {
     package var description: String { "AccountRewriter(\(self.arrival.rawValue), \(self.minted.count) credentials)" }
     package var customMirror: Mirror { Mirror(self, children: [:]) }
-}
-
-extension RewriteRefusal {
-    /// A payload that cannot be read. A format that has no document for this level is as good as one that nobody knows.
-    static func undecodable(_ error: PayloadError, _ format: ContentFormat, at path: LwM2MPath) -> RewriteRefusal {
-        switch error.reason {
-        case .unsupportedFormat, .unsupportedLevel: .unsupportedFormat(format, at: path)
-        default:
-            .malformed(
-                "upstream's payload for \(path) is no valid \(format.name): \(error)",
-                isAccount: path.objectID.map { $0 <= 1 } ?? false
-            )
-        }
-    }
-
-    static func unsupportedFormat(_ format: ContentFormat?, at path: LwM2MPath) -> RewriteRefusal {
-        RewriteRefusal(
-            code: Self.unsupportedContentFormat, cause: .unsupported,
-            message:
-                "upstream writes \(path) with \(format.map { "content format \($0.name)" } ?? "no content format"), "
-                + "which cannot be read there; let it use TLV (\(ContentFormat.tlv)) or SenML",
-            isAccount: path.objectID.map { $0 <= 1 } ?? false
-        )
-    }
-
-    static func malformed(_ message: String, isAccount: Bool = true) -> RewriteRefusal {
-        RewriteRefusal(code: Self.badRequest, cause: .upstreamMalformed, message: message, isAccount: isAccount)
-    }
-
-    static func noRoute(_ message: String) -> RewriteRefusal {
-        RewriteRefusal(code: Self.badRequest, cause: .noRouteForServer, message: message, isAccount: true)
-    }
-
-    static func limit(_ message: String) -> RewriteRefusal {
-        RewriteRefusal(code: Self.badRequest, cause: .limit, message: message, isAccount: true)
-    }
-
-    static func notAllowed(_ message: String, isAccount: Bool) -> RewriteRefusal {
-        RewriteRefusal(code: Self.methodNotAllowed, cause: .unsupported, message: message, isAccount: isAccount)
-    }
-
-    static func broken(_ message: String) -> RewriteRefusal {
-        RewriteRefusal(code: Self.internalError, cause: .internal, message: message, isAccount: true)
-    }
 }
