@@ -82,8 +82,6 @@ extension BootstrapSession {
         /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
         var held: [Held] = []
         var minted: [OneTimeCredential] = []
-        /// Minted for documents that were refused as a whole; the same accounts will have the same ones (T30).
-        var unstored: [OneTimeCredential] = []
         var pack: Pack?
         /// For servers whose accounts the device got without a key.
         var granted: [PlainGrant] = []

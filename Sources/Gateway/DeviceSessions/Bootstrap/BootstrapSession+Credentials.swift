@@ -8,7 +8,7 @@ extension BootstrapSession {
         _ new: [OneTimeCredential], for accounts: [AccountChange], of attempt: inout Attempt, wallClock: Int64,
         into actions: inout [Action]
     ) {
-        var minted = attempt.takeUnstored(for: accounts) + new
+        var minted = new
         for index in minted.indices {
             // Which account it was minted for shows only now.
             minted[index].written = accounts.first { $0.isFor(minted[index]) }?.written
@@ -44,16 +44,6 @@ extension BootstrapSession {
                 written: account.written, at: wallClock
             )
         }
-    }
-}
-
-extension BootstrapSession.Attempt {
-    /// Credentials of documents that were refused for other reasons: they go out as soon as their accounts do.
-    fileprivate mutating func takeUnstored(for accounts: [AccountChange]) -> [OneTimeCredential] {
-        guard !self.unstored.isEmpty else { return [] }
-        let taken = self.unstored.filter { credential in accounts.contains { $0.isFor(credential) } }
-        self.unstored.removeAll { credential in accounts.contains { $0.isFor(credential) } }
-        return taken
     }
 }
 

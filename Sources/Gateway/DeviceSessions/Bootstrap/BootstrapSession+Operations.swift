@@ -139,17 +139,12 @@ extension BootstrapSession {
             return (credential.identity, credential.key)
         }
         let written: RewrittenWrite
-        do throws(RewriteRefusal) {
-            switch source {
-            case .upstream(let request, let path):
-                written = try attempt.rewriter.rewrite(
-                    path: path, contentFormat: request.contentFormat, payload: request.payload, mint: mint
-                )
-            case .held(let path): written = try attempt.rewriter.rewriteHeld(path, mint: mint)
-            }
-        } catch {
-            attempt.unstored += minted
-            throw error
+        switch source {
+        case .upstream(let request, let path):
+            written = try attempt.rewriter.rewrite(
+                path: path, contentFormat: request.contentFormat, payload: request.payload, mint: mint
+            )
+        case .held(let path): written = try attempt.rewriter.rewriteHeld(path, mint: mint)
         }
         self.keep(minted, for: written.accounts, of: &attempt, wallClock: wallClock, into: &actions)
         if !written.serverInstances.isEmpty { actions.append(.serversWritten(written.serverInstances)) }
