@@ -47,7 +47,8 @@ struct HeldAccounts: Sendable {
         let path: LwM2MPath
         var resources: [HeldResource]
         var state = State.open
-        var bytes: Int
+
+        var bytes: Int { self.resources.reduce(0) { $0 + $1.bytes } }
     }
 
     /// In the order of their first resources.
@@ -80,42 +81,45 @@ struct HeldAccounts: Sendable {
         return ObjectInstance(id: id, resources: held.resources.map(\.resource))
     }
 
-    /// Takes a resource of the instance at `path` in the place of what was written to it before.
+    /// Takes a resource of the instance at `path` in the place of what was written to it before. One that is refused
+    /// changes nothing.
     mutating func hold(_ resource: Resource, of path: LwM2MPath) throws(LimitReached) {
-        let index = try self.index(of: path)
-        let held = HeldResource(resource, isSecret: path.objectID == 0 && (resource.id == 5 || resource.id == 8))
-        let place = self.instances[index].resources.firstIndex { $0.id == resource.id }
-        let freed = place.map { self.instances[index].resources[$0].bytes } ?? 0
-        guard place != nil || self.instances[index].resources.count < Self.maximumResources else {
+        let isSecurity = path.objectID == 0
+        let index = self.instances.firstIndex { $0.path == path }
+        var instance = index.map { self.instances[$0] } ?? self.beginning(of: path)
+        guard index != nil || self.instances.count < Self.maximumInstances else {
             throw LimitReached(
-                message: "upstream writes more than \(Self.maximumResources) single resources to \(path)")
+                message: "upstream writes single resources of more than \(Self.maximumInstances) instances"
+            )
         }
-        guard self.instances.reduce(held.bytes - freed, { $0 + $1.bytes }) <= Self.maximumBytes else {
+        let held = HeldResource(resource, isSecurity: isSecurity)
+        if let place = instance.resources.firstIndex(where: { $0.id == resource.id }) {
+            instance.resources[place] = held
+        } else {
+            instance.resources.append(held)
+        }
+        guard instance.resources.count <= Self.maximumResources else {
+            throw LimitReached(
+                message: "upstream writes more than \(Self.maximumResources) single resources to \(path)"
+            )
+        }
+        let others = self.instances.reduce(0) { $1.path == path ? $0 : $0 + $1.bytes }
+        guard others + instance.bytes <= Self.maximumBytes else {
             throw LimitReached(message: "upstream's single resources have more than \(Self.maximumBytes) bytes")
         }
-        if let place {
-            self.instances[index].resources[place] = held
+        instance.state = .open
+        if let index {
+            self.instances[index] = instance
         } else {
-            self.instances[index].resources.append(held)
+            self.remembered[path] = nil
+            self.instances.append(instance)
         }
-        self.instances[index].bytes += held.bytes - freed
-        self.instances[index].state = .open
     }
 
-    /// The place of the instance, which begins with what was written as a whole before.
-    private mutating func index(of path: LwM2MPath) throws(LimitReached) -> Int {
-        if let index = self.instances.firstIndex(where: { $0.path == path }) { return index }
-        guard self.instances.count < Self.maximumInstances else {
-            throw LimitReached(
-                message: "upstream writes single resources of more than \(Self.maximumInstances) instances")
-        }
-        let isSecurity = path.objectID == 0
-        let resources = (self.remembered[path]?.resources ?? []).map {
-            HeldResource($0, isSecret: isSecurity && ($0.id == 5 || $0.id == 8))
-        }
-        self.remembered[path] = nil
-        self.instances.append(Instance(path: path, resources: resources, bytes: resources.reduce(0) { $0 + $1.bytes }))
-        return self.instances.count - 1
+    /// An instance begins with what was written as a whole before.
+    private func beginning(of path: LwM2MPath) -> Instance {
+        let resources = self.remembered[path]?.resources ?? []
+        return Instance(path: path, resources: resources.map { HeldResource($0, isSecurity: path.objectID == 0) })
     }
 
     mutating func set(_ state: State, of path: LwM2MPath) {
@@ -153,7 +157,9 @@ private struct HeldResource: Sendable {
     private let secret: Secret?
     let bytes: Int
 
-    init(_ resource: Resource, isSecret: Bool) {
+    /// `isSecurity`: of object 0, whose resources 5 and 8 are keys.
+    init(_ resource: Resource, isSecurity: Bool) {
+        let isSecret = isSecurity && (resource.id == 5 || resource.id == 8)
         switch resource.value {
         case .single(let bytes):
             self.bytes = bytes.count
