@@ -33,7 +33,7 @@ struct MidRegistrationKeyTests {
             let late = try stage.device(["--account", file("old"), "--endpoint", sim.iccid])
             #expect(try await late.exit(within: .seconds(60)) == 1)
             #expect(try await late.event("failed").text("code") == "4.03")
-            try await gateway.record("registration.refused", of: sim, cause: "unauthorized")
+            try await gateway.record("registration.refused", of: sim, cause: "credential replaced or expired")
 
             // The server has seen one device all the time, and the new key's registration has outlived the attempt.
             let events = management.program.output.events
@@ -42,7 +42,7 @@ struct MidRegistrationKeyTests {
             new.signal(SIGUSR1)
             try await new.event("updated")
             let counters = try await gateway.countersAtStop()
-            #expect(counters.text("registrations_refused_unauthorized") == "1")
+            #expect(counters.text("registrations_refused_credential_replaced_or_expired") == "1")
             #expect(counters.text("registrations_opened") == "2")
         }
     }

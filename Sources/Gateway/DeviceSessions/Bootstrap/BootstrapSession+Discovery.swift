@@ -21,8 +21,9 @@ extension BootstrapSession {
 
     /// Asks the device; the server's command waits for the answer.
     mutating func discover(
-        before request: CoAPRequest, _ id: MessageLayer.RequestID, into actions: inout [Action]
+        before request: CoAPRequest, _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
+        self.attempt?.timeline.begins(.discover(LwM2MPath(0)), bytes: 0, at: wallClock)
         self.attempt?.step = .running(
             Attempt.Operation(request: id, isFinish: false, stage: .atDevice, waiting: request)
         )
@@ -65,7 +66,9 @@ extension BootstrapSession {
         into actions: inout [Action]
     ) {
         self.attempt?.step = .running(nil)
+        let before = actions.count
         self.carryOut(id, request, wallClock: wallClock, into: &actions)
+        self.noteAnswer(to: id, in: actions[before...], wallClock)
         guard case .running(.none)? = self.attempt?.step else { return }
         self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)
     }

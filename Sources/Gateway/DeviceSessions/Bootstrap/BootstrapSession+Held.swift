@@ -34,10 +34,12 @@ extension BootstrapSession {
             guard let path = self.attempt?.rewriter.nextHeld else { return false }
             do throws(RewriteRefusal) {
                 let write = try self.rewritten(.held(path), wallClock: wallClock, into: &actions)
+                self.attempt?.timeline.begins(.write(path), bytes: write.payload.count, at: wallClock)
                 self.passToDevice(
                     id, write, isFinish: false, heldWrite: .init(path: path, next: request), into: &actions
                 )
             } catch {
+                self.attempt?.timeline.begins(operation, bytes: 0, at: wallClock)
                 // Not complete, or no valid account: the server may add what is missing and finish again.
                 actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
                 self.noteRefusal(error, of: path.description, wallClock: wallClock, into: &actions)
@@ -49,6 +51,7 @@ extension BootstrapSession {
                 guard
                     let write = try? self.rewritten(.held(path), wallClock: wallClock, into: &actions)
                 else { continue }
+                self.attempt?.timeline.begins(.write(path), bytes: write.payload.count, at: wallClock)
                 self.passToDevice(
                     id, write, isFinish: false, heldWrite: .init(path: path, next: request), into: &actions
                 )
@@ -77,9 +80,13 @@ extension BootstrapSession {
             )
         }
         if !response.code.isSuccess, held.next.code == .post {
+            self.attempt?.timeline.begins(.finish, bytes: 0, at: wallClock)
+            self.attempt?.timeline.answered(.notAcceptable, bytes: 0, at: wallClock)
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
         } else {
+            let before = actions.count
             self.carryOut(id, held.next, wallClock: wallClock, into: &actions)
+            self.noteAnswer(to: id, in: actions[before...], wallClock)
         }
         guard case .running(.none)? = self.attempt?.step else { return }
         self.continueWithHeld(now: now, wallClock: wallClock, into: &actions)

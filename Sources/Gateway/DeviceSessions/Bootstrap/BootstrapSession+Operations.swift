@@ -10,6 +10,7 @@ extension BootstrapSession {
 
     /// A block of a body has arrived from the server or at the device: both are at work.
     package mutating func blockPassed(now: Instant) {
+        self.attempt?.timeline.blockPassed()
         if self.attempt != nil { self.startTimer(now) }
     }
 
@@ -50,7 +51,9 @@ extension BootstrapSession {
             }
         case .running(.none):
             self.startTimer(now)
+            let before = actions.count
             self.carryOut(id, request, wallClock: wallClock, into: &actions)
+            self.noteAnswer(to: id, in: actions[before...], wallClock)
         }
     }
 
@@ -65,7 +68,7 @@ extension BootstrapSession {
             from: .server, method: request.code.rawValue, path: path, accept: request.accept
         )
         guard !self.mustDiscover(before: operation) else {
-            self.discover(before: request, id, into: &actions)
+            self.discover(before: request, id, wallClock: wallClock, into: &actions)
             return
         }
         if self.attempt?.rewriter.holdsAccounts == true,
@@ -73,6 +76,7 @@ extension BootstrapSession {
         {
             return
         }
+        self.attempt?.timeline.begins(operation, bytes: request.payload.count, at: wallClock)
         switch operation {
         case .write(let target) where AccountRewriter.holds(target):
             self.hold(id, request, at: target, wallClock: wallClock, into: &actions)
@@ -199,6 +203,7 @@ extension BootstrapSession {
         guard case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForPublication = operation.stage
         else { return }
+        self.noteRelease(wallClock)
         if let failure {
             self.refuseFinish(operation, failure, wallClock: wallClock, into: &actions)
         } else {
@@ -238,6 +243,7 @@ extension BootstrapSession {
     ) {
         guard let storing = self.attempt?.storing, storing > 0 else { return }
         self.attempt?.storing = storing - 1
+        if storing == 1 { self.noteRelease(wallClock) }
         if let failure {
             self.attempt?.refusal = failure
             self.attempt?.mustNotFinish = true
@@ -279,6 +285,7 @@ extension BootstrapSession {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        self.attempt?.timeline.answered(response.code, bytes: response.payload.count, at: wallClock)
         if let held = operation.heldWrite {
             self.heldAnswered(held, operation.request, response, now: now, wallClock: wallClock, into: &actions)
             return
@@ -302,6 +309,7 @@ extension BootstrapSession {
                 self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
             }
             actions.append(.releaseLease(.clean))
+            self.tellTimeline(wallClock)
             self.journal(.bootstrapFinished, wallClock, into: &actions)
             if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }
             actions.append(.ended(nil))
@@ -329,6 +337,7 @@ extension BootstrapSession {
         _ failure: MessageLayer.Failure, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        self.attempt?.timeline.failed(failure, at: wallClock)
         if let waiting = operation.waiting, failure == .reset || failure == .unusableResponse {
             self.discoveryRefused(
                 before: waiting, operation.request, now: now, wallClock: wallClock, into: &actions

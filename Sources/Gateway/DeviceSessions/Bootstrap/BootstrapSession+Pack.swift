@@ -43,12 +43,13 @@ extension BootstrapSession {
                 inherited = nil
             }
             let upstreams = self.configuration.bootstrap.upstreams.filter(\.packs)
-            self.begin(id, endpoint: endpoint, query: ["ep=\(endpoint)"], upstreams: upstreams, now: now)
+            self.begin(
+                id, endpoint: endpoint, query: ["ep=\(endpoint)"], upstreams: upstreams, now: now, wallClock: wallClock)
             self.attempt?.pack = .requested(accept: request.accept)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
             if let finding { self.learn(finding, wallClock: wallClock, into: &actions) }
             if let inherited {
-                self.attempt?.ask(inherited, into: &actions)
+                self.ask(inherited, wallClock: wallClock, into: &actions)
             } else {
                 actions.append(.acquireLease(upstreams))
             }
@@ -56,7 +57,8 @@ extension BootstrapSession {
     }
 
     /// `acc`: links to the instances that make up the device's bootstrap account.
-    private static func ownAccount(in request: CoAPRequest) throws(AccountRewriter.UnusableAnswer) -> BootstrapFinding? {
+    private static func ownAccount(in request: CoAPRequest) throws(AccountRewriter.UnusableAnswer) -> BootstrapFinding?
+    {
         guard let parameter = request.uriQuery?.first(where: { $0.hasPrefix("acc=") }) else { return nil }
         let finding = BootstrapFinding(in: try AccountRewriter.links(Array(parameter.utf8.dropFirst(4))))
         // A list without object 0 says nothing about it.
@@ -160,12 +162,14 @@ extension BootstrapSession {
         guard let request = self.attempt?.request, case .ready(let answer)? = self.attempt?.pack else { return }
         self.attempt?.finishReachedDevice = true
         actions.append(.answerDevice(request, answer))
+        self.attempt?.timeline.deviceHasAnswer(answer.code, at: wallClock)
         self.attempt?.detail.append(.init("pack", .boolean(true)))
         if let order = self.attempt?.rewriter.secureFirst {
             self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
         }
         // The server has had its only say: nothing of this bootstrap can come later.
         actions.append(.releaseLease(.clean))
+        self.tellTimeline(wallClock)
         self.journal(.bootstrapFinished, wallClock, into: &actions)
         if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }
         actions.append(.ended(nil))

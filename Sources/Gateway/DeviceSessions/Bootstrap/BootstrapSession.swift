@@ -29,16 +29,18 @@ package struct BootstrapSession: Sendable {
     }
 
     package enum Action: Sendable, Equatable {
-        /// Find a socket to one of these servers; the answer comes as ``leaseGranted(_:now:into:)`` or
-        /// ``leaseRefused(_:now:into:)``.
+        /// Find a socket to one of these servers; the answer comes as ``leaseGranted(_:wallClock:into:)`` or
+        /// ``leaseRefused(_:wallClock:into:)``.
         case acquireLease([GatewayConfiguration.Upstream])
         case releaseLease(LeaseEnd)
-        /// Send this on the lease; its outcome comes as ``upstreamAnswered(_:now:into:)`` or ``upstreamFailed(_:now:into:)``.
+        /// Send this on the lease; its outcome comes as ``upstreamAnswered(_:now:wallClock:into:)`` or
+        /// ``upstreamFailed(_:wallClock:into:)``.
         case requestUpstream(CoAPRequest)
         /// Forget the request that is under way upstream.
         case cancelUpstreamRequest
         case answerUpstream(MessageLayer.RequestID, CoAPResponse)
-        /// Send this to the device; its outcome comes as ``deviceAnswered(_:now:into:)`` or ``deviceFailed(_:now:into:)``.
+        /// Send this to the device; its outcome comes as ``deviceAnswered(_:now:wallClock:into:)`` or
+        /// ``deviceFailed(_:wallClock:into:)``.
         case requestDevice(CoAPRequest)
         /// Forget the request that is under way at the device.
         case cancelDeviceRequest
@@ -127,10 +129,12 @@ package struct BootstrapSession: Sendable {
         case .forward(let endpoint, let query):
             let inherited = self.supersede(wallClock: wallClock, into: &actions)
             let upstreams = self.configuration.bootstrap.upstreams
-            self.begin(id, endpoint: endpoint, query: query, upstreams: upstreams, now: now)
+            self.begin(
+                id, endpoint: endpoint, query: query, upstreams: upstreams, now: now,
+                wallClock: wallClock)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
             if let upstream = inherited {
-                self.attempt?.ask(upstream, into: &actions)
+                self.ask(upstream, wallClock: wallClock, into: &actions)
             } else {
                 actions.append(.acquireLease(upstreams))
             }
@@ -139,11 +143,11 @@ package struct BootstrapSession: Sendable {
 
     mutating func begin(
         _ id: MessageLayer.RequestID, endpoint: String, query: [String], upstreams: [GatewayConfiguration.Upstream],
-        now: Instant
+        now: Instant, wallClock: Int64
     ) {
         self.attempt = Attempt(
             request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
-            number: self.nextNumber
+            number: self.nextNumber, wallClock: wallClock
         )
         if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
         self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
@@ -172,10 +176,10 @@ package struct BootstrapSession: Sendable {
     // MARK: - The lease
 
     package mutating func leaseGranted(
-        _ upstream: GatewayConfiguration.Upstream, now: Instant, into actions: inout [Action]
+        _ upstream: GatewayConfiguration.Upstream, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .leasing? = self.attempt?.step else { return }
-        self.attempt?.ask(upstream, into: &actions)
+        self.ask(upstream, wallClock: wallClock, into: &actions)
     }
 
     /// No socket to any server was to be had.
@@ -204,6 +208,7 @@ package struct BootstrapSession: Sendable {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let request = self.attempt?.request, case .requesting? = self.attempt?.step else { return }
+        self.attempt?.timeline.serverAnswered(response.code, at: wallClock)
         guard self.attempt?.pack == nil else {
             self.packAnswered(response, now: now, wallClock: wallClock, into: &actions)
             return
@@ -213,6 +218,7 @@ package struct BootstrapSession: Sendable {
             if response.code == .badRequest || response.code == .unsupportedContentFormat,
                 self.attempt?.askWithoutFormat(into: &actions) == true
             {
+                self.noteAsking(wallClock)
                 self.startTimer(now)
                 return
             }
@@ -225,6 +231,7 @@ package struct BootstrapSession: Sendable {
             return
         }
         actions.append(.answerDevice(request, CoAPResponse(.changed)))
+        self.attempt?.timeline.deviceHasAnswer(.changed, at: wallClock)
         self.journal(.bootstrapForwarded, wallClock, into: &actions)
         self.startTimer(now)
         for held in self.attempt?.begin() ?? [] {
@@ -237,6 +244,7 @@ package struct BootstrapSession: Sendable {
         _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let attempt = self.attempt, case .requesting = attempt.step else { return }
+        self.attempt?.timeline.failed(failure, at: wallClock)
         switch failure {
         case .reset, .unusableResponse:
             actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: .upstreamRefused)))
@@ -308,7 +316,9 @@ package struct BootstrapSession: Sendable {
         }
         self.restore(attempt, into: &actions)
         self.forgetPlace(of: attempt, after: cause, wallClock: wallClock, into: &actions)
-        actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: attempt, cause: cause)))
+        var ended = attempt
+        self.tellTimeline(of: &ended, wallClock, after: actions)
+        actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: ended, cause: cause)))
         actions.append(.ended(cause))
     }
 
