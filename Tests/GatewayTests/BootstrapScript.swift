@@ -22,11 +22,12 @@ struct BootstrapScript {
 
     static func record(
         status: SIMRecord.Status = .active, policy: SIMRecord.EndpointPolicy = .match,
-        profile: SIMRecord.Profile = .follow
+        profile: SIMRecord.Profile = .follow, place: SIMRecord.BootstrapPlace = .instance(1)
     ) throws -> SIMRecord {
         SIMRecord(
             iccid: Self.iccid, endpoint: "meter-1", endpointPolicy: policy, identity: try #require(identity("meter-1")),
-            key: Secret([UInt8](0..<16)), status: status, profile: profile
+            key: Secret([UInt8](0..<16)), status: status, profile: profile,
+            bootstrapPlace: place
         )
     }
 
@@ -131,9 +132,20 @@ struct BootstrapScript {
 
     @discardableResult
     mutating func deviceAnswers(_ code: CoAPCode) -> [BootstrapSession.Action] {
+        self.deviceAnswers(CoAPResponse(code))
+    }
+
+    @discardableResult
+    mutating func deviceAnswers(_ response: CoAPResponse) -> [BootstrapSession.Action] {
         self.play { [wallClock] session, now, out in
-            session.deviceAnswered(CoAPResponse(code), now: now, wallClock: wallClock, into: &out)
+            session.deviceAnswered(response, now: now, wallClock: wallClock, into: &out)
         }
+    }
+
+    /// A list of links.
+    @discardableResult
+    mutating func deviceAnswers(links: String) -> [BootstrapSession.Action] {
+        self.deviceAnswers(CoAPResponse(.content, contentFormat: 40, payload: Array(links.utf8)))
     }
 
     @discardableResult

@@ -59,10 +59,13 @@ package struct GatewayConfiguration: Sendable {
         package var uri: ServerURI
         /// Nil for `coap`, never nil for `coaps`.
         package var credentials: UpstreamCredentials?
+        /// Whether this bootstrap server knows bootstrap packs, `GET /bspack` (LwM2M 1.2).
+        package var packs: Bool
 
-        package init(uri: ServerURI, credentials: UpstreamCredentials? = nil) {
+        package init(uri: ServerURI, credentials: UpstreamCredentials? = nil, packs: Bool = false) {
             self.uri = uri
             self.credentials = credentials
+            self.packs = packs
         }
 
         /// Whether a lease has to bring a pair of the device's own along.

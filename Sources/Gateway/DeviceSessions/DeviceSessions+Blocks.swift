@@ -75,6 +75,8 @@ extension DeviceSessions {
 final class BootstrapBlocks {
     /// Bodies from and to the bootstrap server.
     var server: BlockReceiver
+    /// The device's request at the server, when its answer may come in blocks.
+    var upstream: BlockSender?
     /// The command at the device on its way there, and the answer on its way back.
     var device: BlockSender?
 

@@ -18,6 +18,10 @@ extension AccountRewriter {
         var priorities: [UInt16: UInt64] = [:]
         /// Instances of object 1 at the device.
         var servers: [UInt16: PlacedServer] = [:]
+        /// What was changed in Server objects, by short server ID.
+        var changes: [UInt16: ServerChange] = [:]
+        /// The address in the bootstrap account that upstream wrote.
+        var bootstrapURI: String?
         /// Something at the device refers to instances of object 1 by their numbers, so they stay.
         var isReferredTo = false
     }

@@ -36,19 +36,6 @@ extension AccountRewriter {
     }
 
     private func placed(_ instance: ObjectInstance) -> ObjectInstance {
-        guard instance.number(0) == 1, let target = instance.number(1),
-            let index = instance.resources.firstIndex(where: { $0.id == 1 }),
-            let number = self.place(LwM2MPath(1, target)).instanceID, number != target
-        else { return instance }
-        var placed = instance
-        placed.resources[index].value = .single(ResourceValue.bytes(Int64(number)))
-        return placed
-    }
-}
-
-extension ObjectInstance {
-    fileprivate func number(_ resource: UInt16) -> UInt16? {
-        guard case .single(let bytes)? = self.resources.first(where: { $0.id == resource })?.value else { return nil }
-        return ResourceValue.integer(bytes).flatMap(UInt16.init(exactly:))
+        AccessControl.moved(instance) { self.place(LwM2MPath(1, $0)).instanceID }
     }
 }

@@ -57,6 +57,8 @@ package struct AccountRewriter: Sendable {
         var isKept: Bool
         /// The device speaks with it over DTLS, or with other keys.
         var isSecure: Bool
+        /// The address that upstream wrote.
+        var uri: String
     }
 
     /// Makes the one-time identity and key of a device for the entry of this name in `servers` and this short server ID.
@@ -259,6 +261,7 @@ package struct AccountRewriter: Sendable {
         mint: Mint
     ) throws(RewriteRefusal) -> (PathContent, [AccountChange]) {
         var accounts: [AccountChange] = []
+        self.spareBootstrapAccount(content, object: object)
         func origin(_ index: Int) -> LwM2MPath? {
             switch content {
             case .instance(let own) where isRemembered: LwM2MPath(object, own.id)
@@ -307,6 +310,7 @@ package struct AccountRewriter: Sendable {
             if let origin { self.held.remember(.server(account), at: origin) }
             let fitted = self.leadsToGateway(account) ? TransportBinding.fittedToUDP(account) : account
             let prioritized = self.prioritize(fitted)
+            self.note(account, became: prioritized)
             return prioritized == account ? instance : prioritized.instance
         } catch let error as AccountError {
             throw .malformed("upstream's account is no valid one: \(error)")

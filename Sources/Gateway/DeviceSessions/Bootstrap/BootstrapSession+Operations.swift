@@ -36,6 +36,9 @@ extension BootstrapSession {
             return
         }
         switch step {
+        case .requesting where self.attempt?.pack != nil, .delivering:
+            // A pack is asked for; there is nothing to command.
+            actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
         case .leasing:
             // No lease, no server: the request belongs to one that was given back.
             actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
@@ -64,6 +67,10 @@ extension BootstrapSession {
         let operation = BootstrapOperation(
             from: .server, method: request.code.rawValue, path: path, accept: request.accept
         )
+        guard !self.mustDiscover(before: operation) else {
+            self.discover(before: request, id, wallClock: wallClock, into: &actions)
+            return
+        }
         if self.attempt?.rewriter.holdsAccounts == true,
             self.writeHeld(before: operation, id, request, wallClock: wallClock, into: &actions)
         {
@@ -86,7 +93,9 @@ extension BootstrapSession {
         case .discover(let target), .read(let target):
             let placed = self.attempt?.rewriter.place(target) ?? target
             let passed = CoAPRequest(.get, path: placed.segments, accept: request.accept)
-            self.passToDevice(id, passed, isFinish: false, into: &actions)
+            let question: Attempt.Question =
+                if case .discover = operation { .discover(target) } else { .read(target) }
+            self.passToDevice(id, passed, isFinish: false, question: question, into: &actions)
         case .finish: self.finish(id, wallClock: wallClock, into: &actions)
         case .refused(let code): actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
         case .request, .other: actions.append(.answerUpstream(id, CoAPResponse(.methodNotAllowed)))
@@ -141,49 +150,12 @@ extension BootstrapSession {
             )
         case .held(let path): written = try attempt.rewriter.rewriteHeld(path, mint: mint)
         }
-        for index in minted.indices {
-            // Which account it was minted for shows only now.
-            minted[index].written =
-                written.accounts.first {
-                    $0.server == minted[index].server && $0.shortServerID == minted[index].shortServerID
-                }?.written
-        }
-        attempt.minted += minted
-        let granted = self.grants(for: written.accounts, of: attempt, wallClock: wallClock)
-        attempt.granted += granted
-        if !minted.isEmpty || !granted.isEmpty {
-            attempt.storing += 1
-            actions.append(.store(minted, grants: granted))
-            for credential in minted {
-                actions.append(.journal(self.mintedEvent(credential, of: attempt, wallClock)))
-            }
-            for grant in granted { actions.append(.journal(self.mintedEvent(grant, of: attempt, wallClock))) }
-        }
-        for change in written.accounts {
-            actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
-        }
+        self.keep(minted, for: written.accounts, of: &attempt, wallClock: wallClock, into: &actions)
         if !written.serverInstances.isEmpty { actions.append(.serversWritten(written.serverInstances)) }
         var passed = CoAPRequest(.put, path: written.path.segments)
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
         passed.payload = written.payload
         return passed
-    }
-
-    /// Leave to register for each relayed server whose account goes out without a key; once in a bootstrap (T30).
-    private func grants(for accounts: [AccountChange], of attempt: Attempt, wallClock: Int64) -> [PlainGrant] {
-        accounts.compactMap { account in
-            guard account.after.securityMode == SecurityMode.noSec.name, let server = account.server,
-                let shortServerID = account.shortServerID,
-                !attempt.granted.contains(where: {
-                    $0.key.server == server && $0.shortServerID == shortServerID && $0.written == account.written
-                }),
-                self.configuration.servers.contains(where: { $0.name == server && $0.relay != nil })
-            else { return nil }
-            return PlainGrant.mint(
-                for: self.subject.record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
-                written: account.written, at: wallClock
-            )
-        }
     }
 
     // MARK: - Finish
@@ -224,6 +196,10 @@ extension BootstrapSession {
     package mutating func credentialsPublished(
         _ failure: FailureCause?, wallClock: Int64, into actions: inout [Action]
     ) {
+        if case .delivering? = self.attempt?.step {
+            self.packPublished(failure, wallClock: wallClock, into: &actions)
+            return
+        }
         guard case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForPublication = operation.stage
         else { return }
@@ -249,7 +225,7 @@ extension BootstrapSession {
         actions.append(.restore(attempt.published(.one, under: self.configuration)))
     }
 
-    private func commit(_ attempt: Attempt, into actions: inout [Action]) {
+    func commit(_ attempt: Attempt, into actions: inout [Action]) {
         for keys in GatewayConfiguration.KeysPerEndpoint.allCases {
             let credentials = attempt.published(keys, under: self.configuration)
             if !credentials.isEmpty { actions.append(.commit(credentials, keys)) }
@@ -272,6 +248,10 @@ extension BootstrapSession {
             self.attempt?.refusal = failure
             self.attempt?.mustNotFinish = true
         }
+        if case .delivering? = self.attempt?.step {
+            if storing == 1 { self.packStored(failure, wallClock: wallClock, into: &actions) }
+            return
+        }
         guard storing == 1, case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForStore = operation.stage
         else { return }
@@ -286,13 +266,15 @@ extension BootstrapSession {
     // MARK: - The device's side
 
     mutating func passToDevice(
-        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, heldWrite: Attempt.HeldWrite? = nil,
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, question: Attempt.Question? = nil,
+        heldWrite: Attempt.HeldWrite? = nil,
         into actions: inout [Action]
     ) {
         let isWrite = request.code == .put
         self.attempt?.step = .running(
             Attempt.Operation(
-                request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice, heldWrite: heldWrite
+                request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice, question: question,
+                heldWrite: heldWrite
             )
         )
         actions.append(.requestDevice(request))
@@ -308,13 +290,21 @@ extension BootstrapSession {
             self.heldAnswered(held, operation.request, response, now: now, wallClock: wallClock, into: &actions)
             return
         }
-        actions.append(.answerUpstream(operation.request, Self.passed(response)))
         if response.contentFormat == ContentFormat.linkFormat.rawValue,
             let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))
         {
             self.attempt?.rewriter.hasPriorities = answer
         }
+        if let waiting = operation.waiting {
+            self.discovered(
+                response, before: waiting, operation.request, now: now, wallClock: wallClock, into: &actions
+            )
+            return
+        }
+        let passed = self.answer(response, to: operation.question, wallClock: wallClock, into: &actions)
+        actions.append(.answerUpstream(operation.request, passed))
         if operation.isFinish && response.code == .changed {
+            self.learnFromFinish(wallClock: wallClock, into: &actions)
             if let order = self.attempt?.rewriter.secureFirst {
                 self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
             }
@@ -344,10 +334,16 @@ extension BootstrapSession {
 
     /// The device did not answer, or refused the message itself.
     package mutating func deviceFailed(
-        _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
+        _ failure: MessageLayer.Failure, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
         self.attempt?.timeline.failed(failure, at: wallClock)
+        if let waiting = operation.waiting, failure == .reset || failure == .unusableResponse {
+            self.discoveryRefused(
+                before: waiting, operation.request, now: now, wallClock: wallClock, into: &actions
+            )
+            return
+        }
         // The first message without an acknowledgement stops the flow (spec 4.7).
         actions.append(.answerUpstream(operation.request, UpstreamAnswer.response(to: failure)))
         self.attempt?.step = .running(nil)
@@ -365,13 +361,5 @@ extension BootstrapSession {
         while case .running(.none)? = self.attempt?.step, let next = self.attempt?.takeFirstHeld() {
             self.upstreamRequested(next.id, next.request, now: now, wallClock: wallClock, into: &actions)
         }
-    }
-
-    /// What the server may know of the device's answer: its code, its format and its body.
-    private static func passed(_ response: CoAPResponse) -> CoAPResponse {
-        var passed = CoAPResponse(response.code)
-        if let format = response.options.uint(.contentFormat) { passed.options.append(.contentFormat, uint: format) }
-        passed.payload = response.payload
-        return passed
     }
 }
