@@ -167,7 +167,10 @@ extension BootstrapSession {
     private mutating func finish(
         _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard self.attempt?.mayFinish == true else {
+        // A Finish that was meant for an earlier bootstrap may come late. The device would finish with accounts that open
+        // no door any more (T3).
+        let isStale = self.mayHoldDiscarded && self.attempt?.hasMinted == false
+        guard self.attempt?.mayFinish == true, !isStale else {
             // The server may correct what was refused and finish again; until then the device must not.
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
             return
@@ -286,6 +289,7 @@ extension BootstrapSession {
             actions.append(.releaseLease(.clean))
             self.journal(.bootstrapFinished, wallClock, into: &actions)
             if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }
+            self.mayHoldDiscarded = false
             actions.append(.ended(nil))
             return
         }
