@@ -21,7 +21,7 @@ final class SimulatedServer {
         case finishesEarly
         /// Goes on whatever it hears, or does not.
         case goesOn
-        /// Does not wait for answers.
+        /// Does not wait for answers, but for those before Finish.
         case impatient
         /// Writes before it has answered the request.
         case eager
@@ -222,6 +222,11 @@ final class SimulatedServer {
 
     private func goOn(_ session: Session, of peer: Peer) {
         guard peer.session === session, !session.isOver, !session.script.isEmpty else { return }
+        if session.script[0] == .finish, !session.exchanges.isEmpty {
+            // Finish says that nothing more comes for this device, so that its port may go to the next one.
+            self.world.after(.seconds(1)) { [self] in self.goOn(session, of: peer) }
+            return
+        }
         let command = session.script.removeFirst()
         session.sent.append(command)
         if case .security(let isRight) = command { session.isWrong = !isRight }
