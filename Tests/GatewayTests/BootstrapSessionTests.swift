@@ -95,6 +95,40 @@ struct BootstrapSessionTests {
         )
     }
 
+    @Test("T3: a late Finish of a superseded bootstrap does not pass; its credentials are gone")
+    func lateFinishDoesNotPass() throws {
+        var script = try BootstrapScript()
+        script.begin()
+        script.upstreamRequests(script.nextID(), BootstrapScript.write(BootstrapScript.serverAccount, to: ["0", "0"]))
+        script.stored()
+        script.deviceAnswers(.changed)
+        script.deviceRequests(script.nextID())
+        // The server has sent it before it knows of the new request.
+        let late = script.nextID()
+        script.upstreamRequests(late, BootstrapScript.finish)
+        #expect(script.upstreamAnswers(.changed).last == .answerUpstream(late, CoAPResponse(.notAcceptable)))
+        // The new bootstrap goes on as if nothing had been.
+        script.upstreamRequests(script.nextID(), BootstrapScript.write(BootstrapScript.serverAccount, to: ["0", "0"]))
+        script.stored()
+        script.deviceAnswers(.changed)
+        #expect(
+            script.upstreamRequests(script.nextID(), BootstrapScript.finish) == [.requestDevice(BootstrapScript.finish)]
+        )
+    }
+
+    @Test("T5: what a server sent before it was given up is not taken for the next server's")
+    func heldRequestsEndWithTheirServer() throws {
+        var script = try BootstrapScript(upstreams: [BootstrapScript.upstream, BootstrapScript.second])
+        let request = script.nextID()
+        script.deviceRequests(request)
+        script.leaseGranted()
+        script.upstreamRequests(script.nextID(), BootstrapScript.deleteAll)
+        // Its 2.04 never comes.
+        script.play { session, _, out in session.upstreamFailed(.unacknowledged, wallClock: 0, into: &out) }
+        script.leaseGranted(BootstrapScript.second)
+        #expect(script.upstreamAnswers(.changed) == [.answerDevice(request, CoAPResponse(.changed))])
+    }
+
     @Test("T3: a new request supersedes the running bootstrap and goes upstream on the same lease")
     func newestRequestWins() throws {
         var script = try BootstrapScript()

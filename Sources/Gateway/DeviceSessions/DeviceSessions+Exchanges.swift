@@ -269,7 +269,9 @@ extension DeviceSessions {
                 StoreOrder(
                     session: session, bootstrap: session.bootstrap?.number, credentials: credentials, grants: grants
                 ))
-        case .discard(let identities, let grants): self.discard(identities, grants: grants)
+        case .discard(let identities, let grants):
+            self.discarded.insert(true, for: session.record.iccid)
+            self.discard(identities, grants: grants)
         case .publish(let credentials): self.publish(credentials, for: session)
         case .restore(let credentials): self.restore(credentials)
         case .commit(let credentials, let keys): self.commit(credentials, keys)
@@ -291,6 +293,7 @@ extension DeviceSessions {
                 )
             } else {
                 self.counters.bootstrapsFinished += 1
+                self.discarded.remove(session.record.iccid)
                 self.noteBootstrap(of: session, &work)
             }
         }

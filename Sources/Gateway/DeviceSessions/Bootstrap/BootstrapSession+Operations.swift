@@ -163,7 +163,10 @@ extension BootstrapSession {
     private mutating func finish(
         _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard self.attempt?.mayFinish == true else {
+        // A Finish that was meant for an earlier bootstrap may come late. The device would finish with accounts that open
+        // no door any more (T3).
+        let isStale = self.mayHoldDiscarded && self.attempt?.hasMinted == false
+        guard self.attempt?.mayFinish == true, !isStale else {
             // The server may correct what was refused and finish again; until then the device must not.
             self.noteUnfinished(wallClock: wallClock, into: &actions)
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
@@ -312,6 +315,7 @@ extension BootstrapSession {
             self.tellTimeline(wallClock)
             self.journal(.bootstrapFinished, wallClock, into: &actions)
             if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }
+            self.mayHoldDiscarded = false
             actions.append(.ended(nil))
             return
         }

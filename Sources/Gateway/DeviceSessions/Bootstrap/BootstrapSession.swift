@@ -77,13 +77,18 @@ package struct BootstrapSession: Sendable {
     /// Changed where it stands. Copying it out and back would count references to all that it holds, with every event.
     var attempt: Attempt?
     private var nextNumber = 0
+    /// The device may hold accounts of an earlier bootstrap whose credentials are gone.
+    var mayHoldDiscarded: Bool
     /// When ``handleDeadline(now:wallClock:into:)`` has to be called; nil while nothing runs. Moved by every command of
     /// the server: the device gives up after the same time without one (spec 1.7).
     package private(set) var deadline: Instant?
 
-    package init(subject: Subject, configuration: Shared<GatewayConfiguration>) {
+    /// - Parameter mayHoldDiscarded: a bootstrap of this SIM has ended with ``Action/discard(_:grants:)``, and none has
+    ///   finished since.
+    package init(subject: Subject, configuration: Shared<GatewayConfiguration>, mayHoldDiscarded: Bool = false) {
         self.subject = subject
         self.shared = configuration
+        self.mayHoldDiscarded = mayHoldDiscarded
     }
 
     /// The record has changed; what comes from now on is judged by the new one.
@@ -269,6 +274,8 @@ package struct BootstrapSession: Sendable {
         if let end { actions.append(.releaseLease(end)) }
         attempt.step = .leasing
         attempt.upstream = nil
+        // They were that server's, and so are their numbers.
+        attempt.held = []
         actions.append(.acquireLease(attempt.remaining))
         self.attempt = attempt
     }
@@ -312,6 +319,7 @@ package struct BootstrapSession: Sendable {
         _ attempt: Attempt, _ cause: FailureCause, wallClock: Int64, into actions: inout [Action]
     ) {
         if attempt.hasMinted && !attempt.finishReachedDevice {
+            self.mayHoldDiscarded = true
             actions.append(.discard(attempt.minted.map(\.identity), grants: attempt.granted.map(\.id)))
         }
         self.restore(attempt, into: &actions)
