@@ -49,6 +49,12 @@ struct DeviceCommand: ParsableCommand {
     @Option(help: ArgumentHelp("How long it waits for one answer.", valueName: "seconds"))
     var patience: Double = 30
 
+    @Option(help: ArgumentHelp("Repeat a message that is not acknowledged after this time.", valueName: "seconds"))
+    var ackTimeout: Double?
+
+    @Option(help: ArgumentHelp("How often a message, or a flight of the handshake, is repeated.", valueName: "n"))
+    var maxRetransmit: UInt16 = 4
+
     @Flag(help: "Register from the port that it bootstrapped from.")
     var samePort = false
 
@@ -92,7 +98,7 @@ struct DeviceCommand: ParsableCommand {
         let device = Device(try validated { try self.behaviour() }, events: events)
         let stack = try validated { try CoAPStack(role: device, verbose: self.common.verbose) }
         stack.carryBlocks()
-        events.report("started", ["endpoint": .text(self.endpoint)])
+        events.report("started", ["endpoint": .text(self.endpoint), "dtls": .text(CoAPStack.dtlsLibrary)])
         var isSaved = self.saveAccount == nil
         let end = self.common.loop(stack, standard: self.once || self.bootstrapOnly ? 120 : 1e9).run { now in
             if !isSaved, device.phase == .bootstrapped, let account = device.serverAccount, let file = self.saveAccount
@@ -129,6 +135,7 @@ struct DeviceCommand: ParsableCommand {
         behaviour.isBootstrapOnly = self.bootstrapOnly
         behaviour.stay = .seconds(self.stay)
         behaviour.patience = .seconds(self.patience)
+        behaviour.retransmission = try retransmission(after: self.ackTimeout, limit: self.maxRetransmit)
         behaviour.reusesPort = self.samePort
         behaviour.notifications = max(0, self.notifications)
         behaviour.sendsEndpoint = !self.noEp

@@ -1,4 +1,4 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
 /// A LwM2M device: bootstraps, registers at the server that it was given, answers that server, and leaves.
 ///
@@ -19,6 +19,8 @@ final class Device: CoAPRole {
         var stay: Duration = .seconds(1)
         /// How long it waits for one answer, or for the next command of the bootstrap server.
         var patience: Duration = .seconds(30)
+        /// Repeats an unanswered message after this time, and so often.
+        var retransmission: (milliseconds: Int, limit: UInt16)?
         /// Registers from the port that it bootstrapped from.
         var reusesPort = false
         var notifications = 3
@@ -222,6 +224,9 @@ final class Device: CoAPRole {
                 from: try local.map { try SocketAddress(host: $0.host, port: $0.port) },
                 credentials: server.isSecure ? (account.identity, account.key) : nil
             )
+            if let (milliseconds, limit) = self.behaviour.retransmission {
+                stack.setRetransmission(milliseconds: milliseconds, limit: limit, for: peer)
+            }
             self.peer = peer
             self.isConnected = !server.isSecure
             self.events.report(

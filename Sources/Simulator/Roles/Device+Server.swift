@@ -1,4 +1,4 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
 extension Device {
     /// A message of the server that is a request.
@@ -153,7 +153,7 @@ extension Device {
         }
         for record in records {
             guard let path = ObjectTree.numbers(of: record.name), path.count == 3, path[0] != 0,
-                let text = record.text
+                case .text(let text)? = record.value
             else { return Message(.badRequest) }
             var resources = self.objects[path[0]][path[1]] ?? [:]
             resources[path[2]] = Array(text.utf8)
@@ -168,7 +168,7 @@ extension Device {
                 guard let numbers = ObjectTree.numbers(of: path), numbers.first != 0,
                     let value = self.objects.read(numbers)
                 else { return nil }
-                return SenML.Record(name: path, text: String(decoding: value.payload, as: UTF8.self))
+                return SenML.Record(name: path, value: .text(String(decoding: value.payload, as: UTF8.self)))
             }
         )
     }
