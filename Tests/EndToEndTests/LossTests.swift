@@ -11,7 +11,7 @@ struct LossTests {
         try await Stage.run { stage in
             var settings = try await Self.settings(stage)
             settings.devicePatience =
-                "{ ack-timeout: 300ms, max-retransmit: 6, handshake-retransmit: 300ms, handshake-timeout: 20s }"
+                "{ ack-timeout: 200ms, max-retransmit: 5, handshake-retransmit: 300ms, handshake-timeout: 15s }"
             let gateway = try await stage.gateway(settings)
             let link = try await stage.link(
                 to: gateway.securePort,
@@ -24,7 +24,8 @@ struct LossTests {
                 let sim = try await stage.addSIM(to: gateway)
                 let program = try stage.device([
                     "--bootstrap", "coaps://\(stage.address):\(link.port)", "--identity", sim.iccid, "--endpoint",
-                    sim.iccid, "--key", sim.key, "--bootstrap-only", "--ack-timeout", "0.3", "--max-retransmit", "6",
+                    sim.iccid, "--key", sim.key, "--bootstrap-only", "--ack-timeout", "0.3", "--max-retransmit", "5",
+                    "--linger", "2",
                 ])
                 // Its first datagram is on its way: the link numbers devices by their turn.
                 try await program.event("connecting")

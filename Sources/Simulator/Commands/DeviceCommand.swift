@@ -43,6 +43,11 @@ struct DeviceCommand: ParsableCommand {
     @Flag(help: "End after the bootstrap.")
     var bootstrapOnly = false
 
+    @Option(
+        help: ArgumentHelp(
+            "With --bootstrap-only: how long after the last message, to repeat a lost answer.", valueName: "seconds"))
+    var linger: Double = 0
+
     @Option(help: ArgumentHelp("With --once: how long the server must be quiet.", valueName: "seconds"))
     var stay: Double = 1
 
@@ -133,6 +138,7 @@ struct DeviceCommand: ParsableCommand {
         behaviour.version = self.version
         behaviour.isOnce = self.once
         behaviour.isBootstrapOnly = self.bootstrapOnly
+        behaviour.linger = .seconds(self.linger)
         behaviour.stay = .seconds(self.stay)
         behaviour.patience = .seconds(self.patience)
         behaviour.retransmission = try retransmission(after: self.ackTimeout, limit: self.maxRetransmit)

@@ -5,7 +5,8 @@ extension Device {
     func answer(_ request: Message, from peer: Peer) -> Message? {
         guard peer == self.peer else { return Message(.unauthorized) }
         self.lastActivity = .now
-        let isBootstrap = [.requestingBootstrap, .receivingAccounts].contains(self.phase)
+        // After its end a repeated Finish is answered as before.
+        let isBootstrap = [.requestingBootstrap, .receivingAccounts, .bootstrapped].contains(self.phase)
         if isBootstrap { self.served += 1 }
         let answer = isBootstrap ? self.bootstrapAnswer(request) : self.managementAnswer(request)
         self.events.report(
@@ -15,7 +16,9 @@ extension Device {
                 "bytes": .integer(Int64(request.payload.count)), "code": .text(answer.code.description),
             ]
         )
-        if isBootstrap, request.code == .post, answer.code == .changed { self.finishBootstrap() }
+        if isBootstrap, self.phase != .bootstrapped, request.code == .post, answer.code == .changed {
+            self.finishBootstrap()
+        }
         return answer
     }
 

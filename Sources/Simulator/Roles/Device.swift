@@ -14,6 +14,8 @@ final class Device: CoAPRole {
         var version = "1.1"
         /// Ends with the bootstrap.
         var isBootstrapOnly = false
+        /// How long after the last message, to repeat an answer that was lost.
+        var linger: Duration = .zero
         /// Leaves again when the server has been quiet for `stay`; else it stays registered.
         var isOnce = false
         var stay: Duration = .seconds(1)
@@ -131,7 +133,11 @@ final class Device: CoAPRole {
                 self.giveUp(after: self.behaviour.patience, now: now, reason: "no finish")
             }
         case .bootstrapped:
-            if self.behaviour.isBootstrapOnly { self.end(stack, .success) } else { self.register(stack) }
+            if !self.behaviour.isBootstrapOnly {
+                self.register(stack)
+            } else if self.lastActivity + self.behaviour.linger <= now {
+                self.end(stack, .success)
+            }
         case .registering, .updating, .deregistering:
             self.giveUp(after: self.behaviour.patience, now: now, reason: "no answer")
         case .registered:
