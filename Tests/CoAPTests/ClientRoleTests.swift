@@ -67,7 +67,7 @@ struct ClientRoleTests {
         #expect(script.layer.statistics.unacknowledgedMessages == 1)
     }
 
-    @Test("A separate response is acknowledged and repeated ACKs go to its duplicates")
+    @Test("T9: a separate response is acknowledged and repeated ACKs go to its duplicates")
     func separate() throws {
         var script = Script()
         let (id, events) = script.send(self.write)

@@ -48,7 +48,7 @@ struct ServerRoleTests {
         #expect(script.layer.isIdle)
     }
 
-    @Test("The empty ACK goes out once, after the piggyback wait and not before")
+    @Test("T8: the empty ACK goes out once, after the piggyback wait and not before")
     func emptyAcknowledgement() {
         var parameters = TransmissionParameters()
         parameters.piggybackWait = .milliseconds(500)

@@ -51,7 +51,7 @@ struct BootstrapChainTests {
         }
     }
 
-    @Test("A plain device at the address of its SIM bootstraps, and no key goes out in clear")
+    @Test("T13: a plain device at the address of its SIM bootstraps, and no key goes out in clear")
     func plainDevice() async throws {
         try await Stage.run { stage in
             let (gateway, _, management) = try await stage.everything()
@@ -73,7 +73,7 @@ struct BootstrapChainTests {
         }
     }
 
-    @Test("A plain device at another address gets 4.00, and the bootstrap server hears nothing of it")
+    @Test("T13: a plain device at another address gets 4.00, and the bootstrap server hears nothing of it")
     func plainStranger() async throws {
         try await Stage.run { stage in
             let (gateway, bootstrap, _) = try await stage.everything()

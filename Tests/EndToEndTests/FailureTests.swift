@@ -83,7 +83,7 @@ struct FailureTests {
         }
     }
 
-    @Test("Another device's endpoint name gets 4.00, and nothing is forwarded")
+    @Test("T12: another device's endpoint name gets 4.00, and nothing is forwarded")
     func foreignEndpoint() async throws {
         try await Stage.run { stage in
             let (gateway, bootstrap, _) = try await stage.everything()

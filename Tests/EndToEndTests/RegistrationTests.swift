@@ -153,7 +153,7 @@ struct RegistrationTests {
         }
     }
 
-    @Test("A plain device registers only after its bootstrap, and its Update from a new port moves the registration")
+    @Test("T48: a plain device registers only after its bootstrap; its Update from a new port moves the registration")
     func plainDevice() async throws {
         try await Stage.run { stage in
             let (gateway, management) = try await stage.managed(

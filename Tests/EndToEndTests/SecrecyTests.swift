@@ -3,7 +3,7 @@ internal import Testing
 
 @Suite("Keys stay secret")
 struct SecrecyTests {
-    @Test("No key is in the state, the journal, the log or any output, in hexadecimal, base64 or as it is")
+    @Test("T44, T45: no key is in the state, the journal, the log or any output, in hexadecimal, base64 or as it is")
     func noKeyAnywhere() async throws {
         try await Stage.run { stage in
             let (gateway, bootstrap, management) = try await stage.everything(more: "")

@@ -83,7 +83,7 @@ struct ListenerTests {
         }
     }
 
-    @Test("A datagram goes up with its source, and the answer leaves from the address that was asked")
+    @Test("T2: a datagram goes up with its source, and the answer leaves from the address that was asked")
     func echo() async throws {
         let fixture = try await Fixture("127.0.0.1", "::1")
         for (index, ip) in ["127.0.0.1", "::1"].enumerated() {

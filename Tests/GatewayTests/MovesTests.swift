@@ -59,7 +59,7 @@ struct MovesTests {
         try await stage.stop()
     }
 
-    @Test("A command that went to the old port is repeated to the new one")
+    @Test("T2: a command that went to the old port is repeated to the new one")
     func lostCommand() async throws {
         let stage = try await MovesStage(repeating: .milliseconds(100))
         let device = try await stage.device()
@@ -185,7 +185,7 @@ struct MovesTests {
         try await stage.stop()
     }
 
-    @Test("Without a connection ID a new port is a stranger")
+    @Test("T48: without a connection ID a new port is a stranger")
     func withoutConnectionID() async throws {
         let stage = try await MovesStage()
         let device = try await stage.device(offer: .none)

@@ -29,7 +29,7 @@ struct UpstreamPoolStateMachineTests {
         #expect(try pool.take(PoolHarness.device(4)).socket == first.socket)
     }
 
-    @Test("A socket that did not end cleanly goes to nobody until the quarantine has passed")
+    @Test("T1: a socket that did not end cleanly goes to nobody until the quarantine has passed")
     func quarantine() throws {
         var pool = PoolHarness({ $0.minimumIdle = 1 })
         let device = try pool.take(PoolHarness.device(1))
@@ -59,7 +59,7 @@ struct UpstreamPoolStateMachineTests {
         #expect(pool.state(device.socket) == .idle(since: pool.now))
     }
 
-    @Test("The owner of a parked socket gets the very same one again; nobody else does")
+    @Test("T3: the owner of a parked socket gets the very same one again; nobody else does")
     func parked() throws {
         var pool = PoolHarness()
         let device = try pool.take(PoolHarness.device(1))

@@ -36,7 +36,7 @@ struct UpstreamPoolTests {
         try await pool.stop()
     }
 
-    @Test("Leases at the same time have different ports")
+    @Test("T1: leases at the same time have different ports")
     func portsDiffer() async throws {
         let server = try TestSocket()
         let pool = await PoolFixture()
@@ -52,7 +52,7 @@ struct UpstreamPoolTests {
         try await pool.stop()
     }
 
-    @Test("Message IDs go on counting from one device to the next on the same socket")
+    @Test("T1: message IDs go on counting from one device to the next on the same socket")
     func messageIDsContinue() async throws {
         let server = try TestSocket()
         let pool = await PoolFixture(idle: 1)
@@ -77,7 +77,7 @@ struct UpstreamPoolTests {
         try await pool.stop()
     }
 
-    @Test("A server's request reaches the lease; its repetition is answered from memory, even after the clean end")
+    @Test("T7, T9: a server's request reaches the lease; repetitions are answered from memory, after the clean end too")
     func requestOfServer() async throws {
         let server = try TestSocket()
         let pool = await PoolFixture()
@@ -105,7 +105,7 @@ struct UpstreamPoolTests {
         try await pool.stop()
     }
 
-    @Test("After an end that was not clean, every new request of the server gets RST and reaches nobody")
+    @Test("T1: after an end that was not clean, every new request of the server gets RST and reaches nobody")
     func quarantine() async throws {
         let server = try TestSocket()
         let pool = await PoolFixture()
@@ -180,7 +180,7 @@ struct UpstreamPoolTests {
         try await pool.stop()
     }
 
-    @Test("With a separate answer on its way, the socket comes back only when the server has acknowledged it")
+    @Test("T8: with a separate answer on its way, the socket comes back only when the server has acknowledged it")
     func settling() async throws {
         var transmission = TransmissionParameters()
         transmission.piggybackWait = .milliseconds(1)

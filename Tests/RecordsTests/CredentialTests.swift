@@ -344,7 +344,7 @@ struct CredentialStoreTests {
         #expect(try await self.written(records) == [])
     }
 
-    @Test("The order of minting holds when the clock is set back, also over a restart")
+    @Test("T47: the order of minting holds when the clock is set back, also over a restart")
     func orderUnderClock() async throws {
         let records = try self.open()
         try await self.mint("a", in: records)

@@ -162,7 +162,7 @@ struct SIMStoreTests {
         #expect(try records.sims.list(query).isEmpty)
     }
 
-    @Test("No key lies open in any file, any error, or any text")
+    @Test("T45: no key lies open in any file, any error, or any text")
     func secrets() async throws {
         let records = try self.scratch.records()
         let key = Secret.random(count: 32)

@@ -57,8 +57,7 @@ struct SecretTests {
         }
     }
 
-    /// Trap T45.
-    @Test("No way of printing shows a byte of it")
+    @Test("T44: no way of printing shows a byte of it")
     func nothingPrintsIt() {
         struct Holder { let key: Secret }
         let secret = Secret(Array("correct horse!".utf8))

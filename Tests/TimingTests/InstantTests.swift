@@ -30,7 +30,7 @@ struct InstantTests {
         #expect(late.nanoseconds(to: Instant(nanoseconds: .min)) == .min)
     }
 
-    @Test("The clock never goes back")
+    @Test("T47: the clock never goes back")
     func monotonic() {
         var last = Instant.now
         for _ in 0..<1000 {
