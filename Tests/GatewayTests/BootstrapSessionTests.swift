@@ -146,7 +146,7 @@ struct BootstrapSessionTests {
         #expect(script.stored() == [.requestDevice(BootstrapScript.finish)])
     }
 
-    @Test("Credentials that cannot be stored end the bootstrap before Finish")
+    @Test("T39: credentials that cannot be stored end the bootstrap before Finish")
     func storeFails() throws {
         var script = try BootstrapScript()
         script.begin()
@@ -193,7 +193,7 @@ struct BootstrapSessionTests {
         )
     }
 
-    @Test("What the device refused is the cause of the end when it leaves")
+    @Test("T42: what the device refused is the cause of the end when it leaves")
     func refusalOfTheDevice() throws {
         var finish = try BootstrapScript()
         finish.begin()
@@ -270,7 +270,7 @@ struct BootstrapSessionTests {
         #expect(out == [.answerDevice(request, CoAPResponse(.serviceUnavailable, maxAge: 60))])
     }
 
-    @Test("A server that never finishes: the bootstrap ends when the device has given up too")
+    @Test("T38: a server that never finishes: the bootstrap ends when the device has given up too")
     func noFinish() throws {
         var script = try BootstrapScript()
         script.begin()

@@ -26,6 +26,9 @@ extension DeviceSessions {
             )
         case .answer(let answer):
             session.bootstrap?.blockPassed(now: work.now)
+            if answer.code == .continue, request.code == .put, answer.options.uint(.block1).map({ $0 >> 4 }) == 0 {
+                session.bootstrap?.upstreamBodyBegan(request)
+            }
             if answer.code == .requestEntityTooLarge {
                 session.bootstrap?.upstreamBodyRefused(wallClock: work.wallClock, into: &work.bootstrap)
             }

@@ -29,10 +29,19 @@ extension BootstrapSession {
             let isFinish: Bool
             var isWrite = false
             var stage: Stage
+            /// What is at the device is a held account (T16), which `request` waits for.
+            var heldWrite: HeldWrite?
 
             var isAtDevice: Bool {
                 if case .atDevice = self.stage { true } else { false }
             }
+        }
+
+        struct HeldWrite: Sendable {
+            /// As upstream numbers it.
+            let path: LwM2MPath
+            /// Carried out when the device has taken the account.
+            let next: CoAPRequest
         }
 
         struct Held: Sendable {
@@ -93,6 +102,9 @@ extension BootstrapSession {
 
         /// Finish may go on to the device, as far as what was written is concerned.
         var mayFinish: Bool { !self.mustNotFinish && self.rewriter.mayFinish }
+
+        /// The same once the accounts that are held are at the device.
+        var mayFinishWithHeld: Bool { !self.mustNotFinish && self.rewriter.mayFinishWithHeld }
 
         /// Sends the device's request to a server that has given a lease.
         mutating func ask(_ upstream: GatewayConfiguration.Upstream, into actions: inout [Action]) {

@@ -51,14 +51,24 @@ extension BootstrapSession {
         }
     }
 
-    private mutating func carryOut(
+    mutating func carryOut(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let path = request.uriPath else {
             actions.append(.answerUpstream(id, CoAPResponse(.badRequest)))
             return
         }
-        switch BootstrapOperation(from: .server, method: request.code.rawValue, path: path, accept: request.accept) {
+        let operation = BootstrapOperation(
+            from: .server, method: request.code.rawValue, path: path, accept: request.accept
+        )
+        if self.attempt?.rewriter.holdsAccounts == true,
+            self.writeHeld(before: operation, id, request, wallClock: wallClock, into: &actions)
+        {
+            return
+        }
+        switch operation {
+        case .write(let target) where AccountRewriter.holds(target):
+            self.hold(id, request, at: target, wallClock: wallClock, into: &actions)
         case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
         case .delete(let target):
             var placed = target
@@ -85,36 +95,47 @@ extension BootstrapSession {
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, path: [String], wallClock: Int64,
         into actions: inout [Action]
     ) {
-        // Taken out while it is worked on; every way out puts it back.
-        guard var attempt = self.attempt.take() else { return }
-        var minted: [OneTimeCredential] = []
-        let written: RewrittenWrite
         do throws(RewriteRefusal) {
-            let record = self.subject.record
-            let policy = self.configuration.credentials
-            let endpoint = attempt.endpoint
-            written = try attempt.rewriter.rewrite(
-                path: path, contentFormat: request.contentFormat, payload: request.payload
-            ) { server, shortServerID in
-                let credential = OneTimeCredential.mint(
-                    for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
-                    policy: policy, at: wallClock
-                )
-                minted.append(credential)
-                return (credential.identity, credential.key)
-            }
+            let passed = try self.rewritten(.upstream(request, path: path), wallClock: wallClock, into: &actions)
+            self.passToDevice(id, passed, isFinish: false, into: &actions)
         } catch {
             actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
-            let detail: [AuditEvent.Field] = [
-                .init("path", .text("/" + path.joined(separator: "/"))), .init("reason", .text(error.message)),
-            ]
-            var event = self.event(.bootstrapRefused, wallClock, of: attempt, cause: error.cause)
-            event.detail += detail
-            actions.append(.journal(event))
-            actions.append(.warn(error.cause))
-            if error.isAccount && attempt.refusal == nil { attempt.refusal = error.cause }
-            self.attempt = attempt
-            return
+            self.noteRefusal(error, of: "/" + path.joined(separator: "/"), wallClock: wallClock, into: &actions)
+        }
+    }
+
+    /// Where the content of a write comes from.
+    enum WriteSource {
+        case upstream(CoAPRequest, path: [String])
+        case held(LwM2MPath)
+    }
+
+    /// The write that the device gets. What was minted for it is on its way to the store.
+    mutating func rewritten(
+        _ source: WriteSource, wallClock: Int64, into actions: inout [Action]
+    ) throws(RewriteRefusal) -> CoAPRequest {
+        // Taken out while it is worked on; every way out puts it back.
+        guard var attempt = self.attempt.take() else { throw .broken("there is no bootstrap") }
+        defer { self.attempt = attempt }
+        var minted: [OneTimeCredential] = []
+        let record = self.subject.record
+        let policy = self.configuration.credentials
+        let endpoint = attempt.endpoint
+        func mint(_ server: String, _ shortServerID: UInt16) -> (PSKIdentity, Secret) {
+            let credential = OneTimeCredential.mint(
+                for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
+                policy: policy, at: wallClock
+            )
+            minted.append(credential)
+            return (credential.identity, credential.key)
+        }
+        let written: RewrittenWrite
+        switch source {
+        case .upstream(let request, let path):
+            written = try attempt.rewriter.rewrite(
+                path: path, contentFormat: request.contentFormat, payload: request.payload, mint: mint
+            )
+        case .held(let path): written = try attempt.rewriter.rewriteHeld(path, mint: mint)
         }
         for index in minted.indices {
             // Which account it was minted for shows only now.
@@ -138,11 +159,10 @@ extension BootstrapSession {
             actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
         }
         if !written.serverInstances.isEmpty { actions.append(.serversWritten(written.serverInstances)) }
-        self.attempt = attempt
         var passed = CoAPRequest(.put, path: written.path.segments)
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
         passed.payload = written.payload
-        self.passToDevice(id, passed, isFinish: false, into: &actions)
+        return passed
     }
 
     /// Leave to register for each relayed server whose account goes out without a key; once in a bootstrap (T30).
@@ -169,6 +189,7 @@ extension BootstrapSession {
     ) {
         guard self.attempt?.mayFinish == true else {
             // The server may correct what was refused and finish again; until then the device must not.
+            self.noteUnfinished(wallClock: wallClock, into: &actions)
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
             return
         }
@@ -258,12 +279,15 @@ extension BootstrapSession {
 
     // MARK: - The device's side
 
-    private mutating func passToDevice(
-        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, into actions: inout [Action]
+    mutating func passToDevice(
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, heldWrite: Attempt.HeldWrite? = nil,
+        into actions: inout [Action]
     ) {
         let isWrite = request.code == .put
         self.attempt?.step = .running(
-            Attempt.Operation(request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice)
+            Attempt.Operation(
+                request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice, heldWrite: heldWrite
+            )
         )
         actions.append(.requestDevice(request))
     }
@@ -273,6 +297,10 @@ extension BootstrapSession {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        if let held = operation.heldWrite {
+            self.heldAnswered(held, operation.request, response, now: now, wallClock: wallClock, into: &actions)
+            return
+        }
         actions.append(.answerUpstream(operation.request, Self.passed(response)))
         if response.contentFormat == ContentFormat.linkFormat.rawValue,
             let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))
@@ -321,7 +349,7 @@ extension BootstrapSession {
         )
     }
 
-    private mutating func continueWithHeld(
+    mutating func continueWithHeld(
         now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         self.attempt?.step = .running(nil)
