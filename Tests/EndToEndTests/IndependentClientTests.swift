@@ -82,7 +82,7 @@ struct IndependentDeviceTests {
             "libcoap on \(self.library.rawValue), \(self.format), blocks of \(self.blockSize)"
         }
 
-        static let formats = ["tlv"]
+        static let formats = ["tlv", "senml-json", "senml-cbor"]
 
         static let all = Stage.DTLSLibrary.allCases.flatMap { library in
             Self.formats.flatMap { format in
