@@ -263,7 +263,10 @@ package struct BootstrapSession: Sendable {
         now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let attempt = self.attempt, let deadline = self.deadline, deadline <= now else { return }
-        self.deviceGone(attempt.refusal ?? .upstreamSilent, wallClock: wallClock, into: &actions)
+        var cause = FailureCause.upstreamSilent
+        // Where a device is given more time than this, the server waits for it.
+        if case .running(.some(let operation)) = attempt.step, operation.isAtDevice { cause = .deviceUnreachable }
+        self.deviceGone(attempt.refusal ?? cause, wallClock: wallClock, into: &actions)
     }
 
     /// Ends the attempt as failed. `end` nil: there is no lease to give back.
