@@ -86,9 +86,10 @@ package struct ConfigurationReader {
         gateway.unmatched = file.read("unmatched", self.unmatched) ?? gateway.unmatched
         gateway.credentials = file.read("credentials", self.credentials) ?? gateway.credentials
         gateway.dtls = file.read("dtls", self.dtls) ?? gateway.dtls
-        if let (device, upstream) = file.read("coap", self.transmission) {
-            gateway.deviceTransmission = device
-            gateway.upstreamTransmission = upstream
+        if let policy = file.read("coap", self.transmission) {
+            gateway.deviceTransmission = policy.device
+            gateway.upstreamTransmission = policy.upstream
+            gateway.deviceHandshake = policy.handshake
         }
         gateway.pool = file.read("pool", self.pool) ?? gateway.pool
         gateway.limits = file.read("limits", self.limits) ?? gateway.limits

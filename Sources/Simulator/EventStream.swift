@@ -12,7 +12,7 @@ enum EventValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Expres
     init(integerLiteral value: Int64) { self = .integer(value) }
     init(booleanLiteral value: Bool) { self = .boolean(value) }
 
-    fileprivate var json: String {
+    var json: String {
         switch self {
         case .text(let text): Self.quoted(text)
         case .integer(let number): String(number)

@@ -1,4 +1,4 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 internal import Glibc
 
 /// The other end of one libcoap session: a device for the servers, a server for the device.
@@ -85,6 +85,15 @@ final class CoAPStack {
             coap_register_request_handler(resource, method, handleRequest)
         }
         coap_add_resource(context, resource)
+    }
+
+    /// Which library does the DTLS of this program.
+    static var dtlsLibrary: String {
+        switch coap_get_tls_library_version().map({ $0.pointee.type }) {
+        case COAP_TLS_LIBRARY_OPENSSL: "OpenSSL"
+        case COAP_TLS_LIBRARY_GNUTLS: "GnuTLS"
+        default: "none"
+        }
     }
 
     deinit {

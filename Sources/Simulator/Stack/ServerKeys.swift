@@ -1,5 +1,5 @@
 internal import ArgumentParser
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
 /// The keys of a server that demands DTLS. libcoap keeps a pointer to it, so it lives as long as the program.
 final class ServerKeys {

@@ -1,4 +1,4 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
 extension ManagementServer {
     /// A request for a device.

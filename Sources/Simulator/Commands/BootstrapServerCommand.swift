@@ -3,7 +3,7 @@ internal import ArgumentParser
 struct BootstrapServerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bootstrap-server",
-        abstract: "A legacy LwM2M bootstrap server: plain CoAP, or DTLS with --psk, and TLV."
+        abstract: "A legacy LwM2M bootstrap server: plain CoAP, or DTLS with --psk."
     )
 
     @Option(help: ArgumentHelp("Where devices arrive; port 0 lets the system choose.", valueName: "host:port"))
@@ -37,6 +37,9 @@ struct BootstrapServerCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("A further LwM2M server; may be given several times.", valueName: "uri,ssid"))
     var extraServer: [String] = []
+
+    @Option(help: "How accounts are written: tlv, senml-json or senml-cbor.")
+    var format = WriteFormat.tlv
 
     @Flag(help: "Write whole objects (/0 and /1) instead of instances.")
     var objectLevel = false
@@ -119,6 +122,7 @@ struct BootstrapServerCommand: ParsableCommand {
             return (String(parts[0]), ssid)
         }
         behaviour.lifetime = self.lifetime
+        behaviour.format = self.format
         behaviour.writesObjects = self.objectLevel
         behaviour.discovers = self.discover
         behaviour.reads = self.read
@@ -135,14 +139,20 @@ struct BootstrapServerCommand: ParsableCommand {
         behaviour.endpoints = self.onlyEndpoint
         behaviour.lastStep = self.stopAfter
         behaviour.pause = .seconds(self.pause)
-        if let ackTimeout {
-            guard 0.05...3600 ~= ackTimeout else {
-                throw ArgumentProblem(description: "--ack-timeout takes 0.05 to 3600 seconds")
-            }
-            behaviour.retransmission = (Int(ackTimeout * 1000), self.maxRetransmit)
-        }
+        behaviour.retransmission = try retransmission(after: self.ackTimeout, limit: self.maxRetransmit)
         return behaviour
     }
+}
+
+extension WriteFormat: ExpressibleByArgument {}
+
+/// What --ack-timeout and --max-retransmit say; nil leaves it to libcoap.
+func retransmission(after timeout: Double?, limit: UInt16) throws -> (milliseconds: Int, limit: UInt16)? {
+    guard let timeout else { return nil }
+    guard 0.05...3600 ~= timeout else {
+        throw ArgumentProblem(description: "--ack-timeout takes 0.05 to 3600 seconds")
+    }
+    return (Int(timeout * 1000), limit)
 }
 
 /// The response code that `text` names.

@@ -1,4 +1,4 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
 /// A CoAP code: a method or a response, written as in the specification, `2.04`.
 struct Code: Equatable, CustomStringConvertible {
@@ -58,6 +58,7 @@ enum ContentFormat {
     static let linkFormat: UInt16 = 40
     static let octets: UInt16 = 42
     static let senMLJSON: UInt16 = 110
+    static let senMLCBOR: UInt16 = 112
     static let tlv: UInt16 = 11542
 }
 

@@ -1,21 +1,25 @@
-internal import ArgumentParser
+package import ArgumentParser
 internal import Glibc
 
 /// Devices and legacy servers on libcoap, for demonstrations and tests. Shares no code with the gateway, so that each
 /// tests the other.
-@main
-struct Simulator: ParsableCommand {
-    static let configuration = CommandConfiguration(
+package struct SimulatorCommand: ParsableCommand {
+    package static let configuration = CommandConfiguration(
         commandName: "bootgate-simulator",
-        abstract: "A LwM2M device, or a server that knows only plain CoAP or DTLS with a pre-shared key.",
+        abstract: "A LwM2M device, a server that knows only plain CoAP or DTLS with a pre-shared key, or a bad link.",
         discussion: """
             Each role writes what happens as JSON, one object a line, to standard output; --verbose says it on standard \
             error too. Keys are never written, only their length and the first digits of their SHA-256.
             """,
-        subcommands: [BootstrapServerCommand.self, ManagementServerCommand.self, DeviceCommand.self]
+        subcommands: [
+            BootstrapServerCommand.self, ManagementServerCommand.self, DeviceCommand.self, LinkCommand.self,
+        ]
     )
 
-    static func main() {
+    package init() {}
+
+    /// Runs the role that the arguments name, to its end. Called by the programs, first thing.
+    package static func start() {
         // A program that starts this one from a thread pool hands its blocked signals on, SIGTERM among them.
         var none = sigset_t()
         sigemptyset(&none)

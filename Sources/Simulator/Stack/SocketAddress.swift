@@ -1,4 +1,4 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 internal import Glibc
 
 /// What is wrong with an address, a URI or another argument, in words for the person who typed it.
@@ -9,6 +9,12 @@ struct ArgumentProblem: Error, CustomStringConvertible {
 /// An IP address and port in the form that libcoap takes.
 struct SocketAddress {
     var storage: coap_address_t
+
+    /// Room for an address of any family.
+    init() {
+        self.storage = coap_address_t()
+        coap_address_init(&self.storage)
+    }
 
     /// Reads `127.0.0.1:5683` or `[::1]:5683`; a host name is resolved.
     init(parsing text: String) throws {

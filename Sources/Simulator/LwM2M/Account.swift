@@ -31,20 +31,18 @@ struct Account {
         self.shortServerID = shortServerID
     }
 
-    /// The records of the instance, as a server that knows no security writes them.
-    var records: [TLV.Record] {
-        var records = [
-            TLV.Record(kind: .resource, identifier: 0, value: Array(self.uri.utf8)),
-            TLV.Record(kind: .resource, identifier: 1, value: [self.isBootstrapServer ? 1 : 0]),
-            TLV.Record(kind: .resource, identifier: 2, value: TLV.integer(self.securityMode)),
-            TLV.Record(kind: .resource, identifier: 3, value: self.identity),
-            TLV.Record(kind: .resource, identifier: 4, value: []),
-            TLV.Record(kind: .resource, identifier: 5, value: self.key),
+    /// The resources of the instance, as a server that knows no security writes them.
+    var resources: [Resource] {
+        var resources = [
+            Resource(identifier: 0, value: .text(self.uri)),
+            Resource(identifier: 1, value: .boolean(self.isBootstrapServer)),
+            Resource(identifier: 2, value: .integer(self.securityMode)),
+            Resource(identifier: 3, value: .bytes(self.identity)),
+            Resource(identifier: 4, value: .bytes([])),
+            Resource(identifier: 5, value: .bytes(self.key)),
         ]
-        if let shortServerID {
-            records.append(TLV.Record(kind: .resource, identifier: 10, value: TLV.integer(shortServerID)))
-        }
-        return records
+        if let shortServerID { resources.append(Resource(identifier: 10, value: .integer(shortServerID))) }
+        return resources
     }
 }
 
@@ -64,13 +62,13 @@ struct ServerSettings {
         self.lifetime = resources[1].flatMap(TLV.integer(of:)) ?? 86400
     }
 
-    var records: [TLV.Record] {
+    var resources: [Resource] {
         [
-            TLV.Record(kind: .resource, identifier: 0, value: TLV.integer(self.shortServerID)),
-            TLV.Record(kind: .resource, identifier: 1, value: TLV.integer(self.lifetime)),
-            TLV.Record(kind: .resource, identifier: 2, value: TLV.integer(1)),
-            TLV.Record(kind: .resource, identifier: 6, value: [1]),
-            TLV.Record(kind: .resource, identifier: 7, value: Array("U".utf8)),
+            Resource(identifier: 0, value: .integer(self.shortServerID)),
+            Resource(identifier: 1, value: .integer(self.lifetime)),
+            Resource(identifier: 2, value: .integer(1)),
+            Resource(identifier: 6, value: .boolean(true)),
+            Resource(identifier: 7, value: .text("U")),
         ]
     }
 }

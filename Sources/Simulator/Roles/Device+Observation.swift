@@ -1,4 +1,4 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
 extension Device {
     /// A resource, or several together, that a server watches.

@@ -1,4 +1,4 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
 /// A LwM2M device: bootstraps, registers at the server that it was given, answers that server, and leaves.
 ///
@@ -14,11 +14,15 @@ final class Device: CoAPRole {
         var version = "1.1"
         /// Ends with the bootstrap.
         var isBootstrapOnly = false
+        /// How long after the last message, to repeat an answer that was lost.
+        var linger: Duration = .zero
         /// Leaves again when the server has been quiet for `stay`; else it stays registered.
         var isOnce = false
         var stay: Duration = .seconds(1)
         /// How long it waits for one answer, or for the next command of the bootstrap server.
         var patience: Duration = .seconds(30)
+        /// Repeats an unanswered message after this time, and so often.
+        var retransmission: (milliseconds: Int, limit: UInt16)?
         /// Registers from the port that it bootstrapped from.
         var reusesPort = false
         var notifications = 3
@@ -147,10 +151,10 @@ final class Device: CoAPRole {
             if !self.hasBootstrapped {
                 self.served = 0
                 self.requestBootstrap(stack)
-            } else if self.behaviour.isBootstrapOnly {
-                self.end(stack, .success)
-            } else {
+            } else if !self.behaviour.isBootstrapOnly {
                 self.register(stack)
+            } else if self.lastActivity + self.behaviour.linger <= now {
+                self.end(stack, .success)
             }
         // It does not wait for an answer that its old address would get.
         case .updating where self.mustReconnect:
@@ -260,6 +264,9 @@ final class Device: CoAPRole {
                 from: try local.map { try SocketAddress(host: $0.host, port: $0.port) },
                 credentials: server.isSecure ? (account.identity, account.key) : nil
             )
+            if let (milliseconds, limit) = self.behaviour.retransmission {
+                stack.setRetransmission(milliseconds: milliseconds, limit: limit, for: peer)
+            }
             self.peer = peer
             self.isConnected = !server.isSecure
             self.events.report(

@@ -1,4 +1,4 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
 /// A LwM2M server of the old kind: devices are told apart by address and port.
 ///

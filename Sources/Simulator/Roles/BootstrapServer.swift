@@ -1,6 +1,6 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
-/// A bootstrap server of the old kind: TLV, and each write only after the answer to the one before.
+/// A bootstrap server of the old kind: each write goes only after the answer to the one before.
 ///
 /// It tells devices apart by address and port, and speaks to each from the socket that it listens on.
 final class BootstrapServer: CoAPRole {
@@ -13,6 +13,7 @@ final class BootstrapServer: CoAPRole {
         var bootstrap: (uri: String, shortServerID: Int64)?
         var extraServers: [(uri: String, shortServerID: Int64)] = []
         var lifetime: Int64 = 86400
+        var format = WriteFormat.tlv
         /// One write for all instances of an object, instead of one each.
         var writesObjects = false
         /// Asks for a list of what the device holds before the end.
@@ -95,33 +96,27 @@ final class BootstrapServer: CoAPRole {
             let account = Account(uri: bootstrap.uri, isBootstrapServer: true, shortServerID: bootstrap.shortServerID)
             accounts.append((1, account))
         }
+        let format = behaviour.format
         var steps = [Step(code: .delete, path: "/")]
         if behaviour.writesObjects {
-            steps.append(Step(code: .put, path: "/0", payload: Self.object(accounts.map { ($0, $1.records) })))
-            steps.append(Step(code: .put, path: "/1", payload: Self.object(servers.map { ($0, $1.records) })))
+            let security = format.object(0, accounts.map { ($0, $1.resources) })
+            let server = format.object(1, servers.map { ($0, $1.resources) })
+            steps += [Step(code: .put, path: "/0", payload: security), Step(code: .put, path: "/1", payload: server)]
         } else {
+            func write(_ object: UInt16, _ instance: UInt16, _ resources: [Resource]) -> Step {
+                Step(
+                    code: .put, path: "/\(object)/\(instance)", payload: format.instance(object, instance, resources))
+            }
             let isServer = { (entry: (instance: UInt16, account: Account)) in !entry.account.isBootstrapServer }
-            for (instance, account) in accounts.filter(isServer) {
-                steps.append(Step(code: .put, path: "/0/\(instance)", payload: TLV.write(account.records)))
-            }
-            for (instance, settings) in servers {
-                steps.append(Step(code: .put, path: "/1/\(instance)", payload: TLV.write(settings.records)))
-            }
-            for (instance, account) in accounts.filter({ !isServer($0) }) {
-                steps.append(Step(code: .put, path: "/0/\(instance)", payload: TLV.write(account.records)))
-            }
+            steps += accounts.filter(isServer).map { write(0, $0.instance, $0.account.resources) }
+            steps += servers.map { write(1, $0.instance, $0.settings.resources) }
+            steps += accounts.filter { !isServer($0) }.map { write(0, $0.instance, $0.account.resources) }
         }
         if behaviour.discovers { steps.append(Step(code: .get, path: "/", format: ContentFormat.linkFormat)) }
         steps += behaviour.reads.map { Step(code: .get, path: $0, format: ContentFormat.tlv) }
         steps.append(Step(code: .post, path: "/bs"))
         if behaviour.breaksTLV { steps[1].payload.removeLast() }
         return steps
-    }
-
-    private static func object(_ instances: [(instance: UInt16, records: [TLV.Record])]) -> [UInt8] {
-        TLV.write(
-            instances.map { TLV.Record(kind: .objectInstance, identifier: $0.instance, value: TLV.write($0.records)) }
-        )
     }
 
     // MARK: - Requests of devices
@@ -165,7 +160,9 @@ final class BootstrapServer: CoAPRole {
             if let lastStep = self.behaviour.lastStep, run.next >= lastStep { continue }
             let step = run.steps[run.next]
             var message = Message(step.code, path: step.path)
-            if !step.payload.isEmpty { message.setPayload(step.payload, format: ContentFormat.tlv) }
+            if !step.payload.isEmpty {
+                message.setPayload(step.payload, format: self.behaviour.format.contentFormat)
+            }
             message.blockSize = self.behaviour.blockSize
             if let format = step.format { message.add(COAP_OPTION_ACCEPT, integer: UInt32(format)) }
             if let retransmission = self.behaviour.retransmission {

@@ -52,11 +52,22 @@ struct DeviceCommand: ParsableCommand {
     @Flag(help: "End after the bootstrap.")
     var bootstrapOnly = false
 
+    @Option(
+        help: ArgumentHelp(
+            "With --bootstrap-only: how long after the last message, to repeat a lost answer.", valueName: "seconds"))
+    var linger: Double = 0
+
     @Option(help: ArgumentHelp("With --once: how long the server must be quiet.", valueName: "seconds"))
     var stay: Double = 1
 
     @Option(help: ArgumentHelp("How long it waits for one answer.", valueName: "seconds"))
     var patience: Double = 30
+
+    @Option(help: ArgumentHelp("Repeat a message that is not acknowledged after this time.", valueName: "seconds"))
+    var ackTimeout: Double?
+
+    @Option(help: ArgumentHelp("How often a message, or a flight of the handshake, is repeated.", valueName: "n"))
+    var maxRetransmit: UInt16 = 4
 
     @Flag(help: "Register from the port that it bootstrapped from.")
     var samePort = false
@@ -106,7 +117,7 @@ struct DeviceCommand: ParsableCommand {
         let device = Device(try validated { try self.behaviour() }, events: events)
         let stack = try validated { try CoAPStack(role: device, verbose: self.common.verbose) }
         stack.carryBlocks()
-        events.report("started", ["endpoint": .text(self.endpoint)])
+        events.report("started", ["endpoint": .text(self.endpoint), "dtls": .text(CoAPStack.dtlsLibrary)])
         Signals.listen()
         var isSaved = self.saveAccount == nil
         let end = self.common.loop(stack, standard: self.once || self.bootstrapOnly ? 120 : 1e9).run { now in
@@ -147,8 +158,10 @@ struct DeviceCommand: ParsableCommand {
         behaviour.version = self.version
         behaviour.isOnce = self.once
         behaviour.isBootstrapOnly = self.bootstrapOnly
+        behaviour.linger = .seconds(self.linger)
         behaviour.stay = .seconds(self.stay)
         behaviour.patience = .seconds(self.patience)
+        behaviour.retransmission = try retransmission(after: self.ackTimeout, limit: self.maxRetransmit)
         behaviour.reusesPort = self.samePort
         behaviour.notifications = max(0, self.notifications)
         behaviour.sendsEndpoint = !self.noEp

@@ -38,6 +38,11 @@ struct ObjectTree {
         at path: [UInt16]
     ) throws(WriteProblem) -> [(object: UInt16, instance: UInt16)] {
         guard let object = path.first, path.count <= 3 else { throw .path }
+        switch format {
+        case ContentFormat.senMLJSON: return try self.write(SenML.read(payload), at: path)
+        case ContentFormat.senMLCBOR: return try self.write(SenMLCBOR.read(payload), at: path)
+        default: break
+        }
         if path.count == 3 {
             let value = try Self.value(payload, format: format, object: object, resource: path[2])
             self.objects[object, default: [:]][path[1], default: [:]][path[2]] = value
@@ -58,6 +63,29 @@ struct ObjectTree {
             touched.append((object, record.identifier))
         }
         return touched
+    }
+
+    /// Replaces the instances that the records name, or one resource; nothing else may be named.
+    private mutating func write(
+        _ records: [SenML.Record]?, at path: [UInt16]
+    ) throws(WriteProblem) -> [(object: UInt16, instance: UInt16)] {
+        guard let records, !records.isEmpty else { throw .payload }
+        var instances: [UInt16: Resources] = [:]
+        for record in records {
+            guard let numbers = Self.numbers(of: record.name), numbers.count == 3, numbers.starts(with: path),
+                let value = record.value
+            else { throw .payload }
+            instances[numbers[1], default: [:]][numbers[2]] = value.raw
+        }
+        for (instance, resources) in instances {
+            if path.count == 3 {
+                let present = self.objects[path[0]]?[instance] ?? [:]
+                self.set(path[0], instance, present.merging(resources) { $1 })
+            } else {
+                self.set(path[0], instance, resources)
+            }
+        }
+        return instances.keys.sorted().map { (path[0], $0) }
     }
 
     /// Removes what is at `path`, except the instances that `isKept` names.

@@ -1,11 +1,12 @@
-internal import CCoAPOpenSSL
+internal import CCoAPStack
 
 extension Device {
     /// A message of the server that is a request.
     func answer(_ request: Message, from peer: Peer) -> Message? {
         guard peer == self.peer else { return Message(.unauthorized) }
         self.lastActivity = .now
-        let isBootstrap = [.requestingBootstrap, .receivingAccounts].contains(self.phase)
+        // After its end a repeated Finish is answered as before.
+        let isBootstrap = [.requestingBootstrap, .receivingAccounts, .bootstrapped].contains(self.phase)
         if isBootstrap { self.served += 1 }
         let answer = isBootstrap ? self.bootstrapAnswer(request) : self.managementAnswer(request)
         self.events.report(
@@ -15,7 +16,9 @@ extension Device {
                 "bytes": .integer(Int64(request.payload.count)), "code": .text(answer.code.description),
             ]
         )
-        if isBootstrap, request.code == .post, answer.code == .changed { self.finishBootstrap() }
+        if isBootstrap, self.phase != .bootstrapped, request.code == .post, answer.code == .changed {
+            self.finishBootstrap()
+        }
         return answer
     }
 
@@ -159,7 +162,7 @@ extension Device {
         }
         for record in records {
             guard let path = ObjectTree.numbers(of: record.name), path.count == 3, path[0] != 0,
-                let text = record.text
+                case .text(let text)? = record.value
             else { return Message(.badRequest) }
             var resources = self.objects[path[0]][path[1]] ?? [:]
             resources[path[2]] = Array(text.utf8)
@@ -174,7 +177,7 @@ extension Device {
                 guard let numbers = ObjectTree.numbers(of: path), numbers.first != 0,
                     let value = self.objects.read(numbers)
                 else { return nil }
-                return SenML.Record(name: path, text: String(decoding: value.payload, as: UTF8.self))
+                return SenML.Record(name: path, value: .text(String(decoding: value.payload, as: UTF8.self)))
             }
         )
     }
