@@ -149,6 +149,13 @@ let package = Package(
         .testTarget(
             name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP"]
         ),
+        // What the fuzzer runs on its inputs, and the tests on the ones that are kept in `Fuzzing/Corpora`.
+        .target(
+            name: "FuzzEntries",
+            dependencies: ["CoAP", "DTLS", "Gateway", "LwM2M", "Secrets", "Timing"],
+            path: "Fuzzing/Entries"
+        ),
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzEntries"]),
         // Starts the built programs; nothing of the simulator is linked, because two variants of libcoap cannot share a
         // process. Of the gateway only what a device with connection IDs is made of: no other client has them.
         .testTarget(
@@ -158,6 +165,33 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// Programs that only `scripts/slow fuzz` and `scripts/benchmarks` build. The former says where the toolchain's fuzzer
+// is: its variant without a `main`, because the package manager gives each program one.
+let fuzzer = Context.environment["BOOTGATE_FUZZ"]
+if let fuzzer {
+    package.targets.append(
+        .executableTarget(
+            name: "bootgate-fuzz",
+            dependencies: ["FuzzEntries"],
+            path: "Fuzzing/Program",
+            linkerSettings: [.unsafeFlags(["-sanitize=address", "-use-ld=lld", fuzzer]), .linkedLibrary("stdc++")]
+        )
+    )
+}
+// Coverage for the fuzzer and checked memory in all targets of ours; all that is checked in debug builds stays checked.
+let instrumentation: [SwiftSetting] =
+    fuzzer != nil ? [.unsafeFlags(["-sanitize=fuzzer,address", "-enforce-exclusivity=checked"])] : []
+if Context.environment["BOOTGATE_BENCHMARKS"] != nil {
+    package.targets += [
+        .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
+        .executableTarget(
+            name: "bootgate-benchmarks",
+            dependencies: ["CAllocations", "CoAP", "Gateway", "LwM2M", "Secrets"],
+            path: "Benchmarks/Program"
+        ),
+    ]
+}
 
 // One set of rules for all targets of ours; `scripts/test` makes warnings errors.
 // Exclusive access is checked at run time in debug builds, with which all tests run; checking each access of a class's
@@ -172,5 +206,5 @@ for target in package.targets where target.type != .system {
             .enableUpcomingFeature("InternalImportsByDefault"),
             .enableUpcomingFeature("MemberImportVisibility"),
             .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
-        ]
+        ] + instrumentation
 }
