@@ -29,7 +29,7 @@ struct ConfigurationReaderTests {
         dtls: { suites: [TLS_PSK_WITH_AES_128_GCM_SHA256, TLS_PSK_WITH_AES_128_CCM_8], connection-id: false }
         coap: { ack-timeout: 3s, block-size: 256, device: { ack-timeout: 4s, block-size: 64 }, upstream: { max-retransmit: 2 } }
         pool: { min-idle: 2, wait: 500ms, quarantine: 5m, from: [10.1.0.1, 10.1.0.2] }
-        limits: { sessions: 100, half-open: 10, unanswered-per-source: 5, sessions-per-sim: 2, body: 4096 }
+        limits: { sessions: 100, half-open: 10, unanswered-per-source: 5, sessions-per-sim: 2, body: 4KiB }
         audit: { durability: batched, signing-key: { file: /etc/keys/audit.key }, checkpoint: { every: 1m, records: 50 } }
         log: { level: debug, format: text }
         drain: 1m

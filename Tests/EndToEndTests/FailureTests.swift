@@ -69,6 +69,31 @@ struct FailureTests {
         }
     }
 
+    @Test("A gateway without room says 5.03 to a plain device, and nothing to a hello")
+    func overload() async throws {
+        try await Stage.run { stage in
+            let (gateway, bootstrap, _) = try await stage.everything(more: "limits: { sessions: 1 }")
+            let first = try await stage.addSIM(to: gateway)
+            // It falls silent; its session stays.
+            let device = try stage.device(
+                stage.credentials(first, at: gateway) + ["--bootstrap-only", "--vanish-after", "1"])
+            try await gateway.record("bootstrap.failed", of: first)
+            let sim = try await stage.addSIM(to: gateway, ["address=\(stage.address)"])
+            let plain = try stage.device([
+                "--bootstrap", gateway.plain, "--endpoint", sim.iccid, "--bind", stage.address, "--bootstrap-only",
+            ])
+            #expect(try await plain.exit(within: .seconds(60)) == 1)
+            #expect(try await plain.event("failed").text("code") == "5.03")
+            let secure = try stage.device(
+                stage.credentials(sim, at: gateway) + ["--bootstrap-only", "--patience", "3"])
+            #expect(try await secure.exit(within: .seconds(60)) == 1)
+            #expect(secure.output.events("connected").isEmpty)
+            #expect(bootstrap.program.output.events("request").count == 1)
+            try await gateway.remedy(for: "limit")
+            device.signal(SIGKILL)
+        }
+    }
+
     @Test("A retired SIM fails in silence")
     func retired() async throws {
         try await Stage.run { stage in

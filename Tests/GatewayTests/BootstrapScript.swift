@@ -12,6 +12,8 @@ struct BootstrapScript {
 
     var session: BootstrapSession
     var now = Instant.now
+    /// Microseconds.
+    var wallClock: Int64 = 0
     var actions: [BootstrapSession.Action] = []
     private var serial: UInt64 = 0
 
@@ -97,9 +99,9 @@ struct BootstrapScript {
     mutating func deviceRequests(_ id: MessageLayer.RequestID, query: [String] = ["ep=meter-1"])
         -> [BootstrapSession.Action]
     {
-        self.play { session, now, out in
+        self.play { [wallClock] session, now, out in
             session.deviceRequested(
-                id, CoAPRequest(.post, path: ["bs"], query: query), now: now, wallClock: 0, into: &out
+                id, CoAPRequest(.post, path: ["bs"], query: query), now: now, wallClock: wallClock, into: &out
             )
         }
     }
@@ -108,13 +110,13 @@ struct BootstrapScript {
     mutating func leaseGranted(_ upstream: GatewayConfiguration.Upstream = Self.upstream)
         -> [BootstrapSession.Action]
     {
-        self.play { session, now, out in session.leaseGranted(upstream, now: now, into: &out) }
+        self.play { [wallClock] session, _, out in session.leaseGranted(upstream, wallClock: wallClock, into: &out) }
     }
 
     @discardableResult
     mutating func upstreamAnswers(_ code: CoAPCode) -> [BootstrapSession.Action] {
-        self.play { session, now, out in
-            session.upstreamAnswered(CoAPResponse(code), now: now, wallClock: 0, into: &out)
+        self.play { [wallClock] session, now, out in
+            session.upstreamAnswered(CoAPResponse(code), now: now, wallClock: wallClock, into: &out)
         }
     }
 
@@ -122,26 +124,29 @@ struct BootstrapScript {
     mutating func upstreamRequests(_ id: MessageLayer.RequestID, _ request: CoAPRequest)
         -> [BootstrapSession.Action]
     {
-        self.play { session, now, out in
-            session.upstreamRequested(id, request, now: now, wallClock: 0, into: &out)
+        self.play { [wallClock] session, now, out in
+            session.upstreamRequested(id, request, now: now, wallClock: wallClock, into: &out)
         }
     }
 
     @discardableResult
     mutating func deviceAnswers(_ code: CoAPCode) -> [BootstrapSession.Action] {
-        self.play { session, now, out in
-            session.deviceAnswered(CoAPResponse(code), now: now, wallClock: 0, into: &out)
+        self.play { [wallClock] session, now, out in
+            session.deviceAnswered(CoAPResponse(code), now: now, wallClock: wallClock, into: &out)
         }
     }
 
     @discardableResult
     mutating func stored(_ failure: FailureCause? = nil) -> [BootstrapSession.Action] {
-        self.play { session, _, out in session.credentialsStored(failure, wallClock: 0, into: &out) }
+        self.play { [wallClock] session, _, out in session.credentialsStored(failure, wallClock: wallClock, into: &out)
+        }
     }
 
     @discardableResult
     mutating func published(_ failure: FailureCause? = nil) -> [BootstrapSession.Action] {
-        self.play { session, _, out in session.credentialsPublished(failure, wallClock: 0, into: &out) }
+        self.play { [wallClock] session, _, out in
+            session.credentialsPublished(failure, wallClock: wallClock, into: &out)
+        }
     }
 
     /// From the device's request to the 2.04 that it gets.

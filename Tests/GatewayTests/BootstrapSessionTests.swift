@@ -281,6 +281,18 @@ struct BootstrapSessionTests {
         #expect(script.ends == [.upstreamSilent])
     }
 
+    @Test("A device that is still being asked when the time is over is the one that does not answer")
+    func slowDevice() throws {
+        var script = try BootstrapScript()
+        script.begin()
+        let delete = script.nextID()
+        script.upstreamRequests(delete, CoAPRequest(.delete, path: ["0"]))
+        script.now = try #require(script.session.deadline)
+        let out = script.play { session, now, out in session.handleDeadline(now: now, wallClock: 0, into: &out) }
+        #expect(out == [.answerUpstream(delete, CoAPResponse(.gatewayTimeout)), .releaseLease(.parked)])
+        #expect(script.ends == [.deviceUnreachable])
+    }
+
     @Test(
         "Refusals before anything goes upstream",
         arguments: [

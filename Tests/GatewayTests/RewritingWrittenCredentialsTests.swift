@@ -119,7 +119,7 @@ struct RewritingWrittenCredentialsTests {
         var ids = script
         session.deviceRequested(
             ids.nextID(), .init(.post, path: ["bs"], query: ["ep=meter-1"]), now: .now, wallClock: 0, into: &actions)
-        session.leaseGranted(BootstrapScript.upstream, now: .now, into: &actions)
+        session.leaseGranted(BootstrapScript.upstream, wallClock: 0, into: &actions)
         session.upstreamAnswered(.init(.changed), now: .now, wallClock: 0, into: &actions)
         var write = CoAPRequest(.put, path: ["0", "0"])
         write.options.append(.contentFormat, uint: 11542)

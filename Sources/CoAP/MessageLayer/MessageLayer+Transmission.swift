@@ -108,6 +108,7 @@ extension MessageLayer {
         next.sent = now
         self.inFlight = next
         events.append(.transmit(next.datagram))
+        events.append(.retransmitted)
     }
 
     private mutating func fail(

@@ -165,7 +165,7 @@ package struct GatewayConfiguration: Sendable {
     }
 
     package struct Limits: Sendable, Equatable {
-        /// Live device sessions; nil: from the descriptor limit.
+        /// Live device sessions; nil: as many as ``SessionCapacity`` has memory for.
         package var sessions: Int?
         package var halfOpen = 4096
         /// Plain bootstraps of one source (IPv6: one /64) that no device has acknowledged yet.

@@ -37,7 +37,7 @@ extension DeviceSessions: LeaseHolder {
             sessions.withUser(of: id, now: now) { user, work in
                 switch user {
                 case .bootstrap(let session):
-                    session.bootstrap?.leaseGranted(upstream, now: now, into: &work.bootstrap)
+                    session.bootstrap?.leaseGranted(upstream, wallClock: work.wallClock, into: &work.bootstrap)
                 case .registration(let registration):
                     registration.relay.leaseGranted(into: &work.registration)
                 }
@@ -126,6 +126,7 @@ extension DeviceSessions: LeaseHolder {
             guard session.upstreamExchange == exchange else { return }
             session.upstreamExchange = nil
             session.bootstrap?.upstreamFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
+        case .retransmitted: session.bootstrap?.messageRetransmitted()
         case .settled, .transmit, .acknowledged, .repeated, .notification, .pong, .dropped: break
         }
     }
@@ -145,7 +146,7 @@ extension DeviceSessions: LeaseHolder {
         case .settled(let id, .reset), .settled(let id, .unacknowledged):
             registration.relay.upstreamCancelled(id, into: &work.registration)
         case .settled(let id, .superseded): registration.relay.upstreamSuperseded(id)
-        case .settled, .transmit, .acknowledged, .notification, .pong, .dropped: break
+        case .settled, .transmit, .retransmitted, .acknowledged, .notification, .pong, .dropped: break
         }
     }
 }

@@ -38,6 +38,7 @@ extension DeviceSessions {
     func receive(_ bytes: UnsafeRawBufferPointer, for session: DeviceSession, now: Instant) {
         guard let dtls = session.dtls else {
             session.lastHeard = now
+            if !self.trace.isEmpty { self.note(bytes, .fromDevice, of: session) }
             self.withExchanges(of: session, now: now) { events, _ in
                 session.layer.receive(bytes, now: now, into: &events)
             }
@@ -51,7 +52,12 @@ extension DeviceSessions {
     func readPlaintext(of session: DeviceSession, now: Instant) {
         guard let dtls = session.dtls else { return }
         self.withExchanges(of: session, now: now) { events, _ in
-            while dtls.read({ session.layer.receive($0, now: now, into: &events) }) { session.lastHeard = now }
+            while dtls.read({ message in
+                if !self.trace.isEmpty { self.note(message, .fromDevice, of: session) }
+                session.layer.receive(message, now: now, into: &events)
+            }) {
+                session.lastHeard = now
+            }
         }
         if case .closed = dtls.phase, !session.isClosed { self.end(session, cause: .deviceUnreachable, now: now) }
     }
@@ -142,8 +148,11 @@ extension DeviceSessions {
                 exchange, response, isConfirmable: isConfirmable, into: &work.registration
             )
         case .failed(let exchange, let failure): self.fail(exchange, failure, of: session, &work)
+        case .retransmitted: session.bootstrap?.messageRetransmitted()
         case .settled, .pong, .repeated: break
-        case .dropped(let reason): self.counters.drop("device_\(reason)")
+        case .dropped(let reason):
+            if reason == .duplicate { session.bootstrap?.deviceRepeated() }
+            self.counters.drop("device_\(reason)")
         }
     }
 
@@ -221,7 +230,7 @@ extension DeviceSessions {
             switch result {
             case .granted(let lease, let upstream, _):
                 self.take(lease, for: session)
-                session.bootstrap?.leaseGranted(upstream, now: work.now, into: &work.bootstrap)
+                session.bootstrap?.leaseGranted(upstream, wallClock: work.wallClock, into: &work.bootstrap)
             case .waiting(let lease): self.take(lease, for: session)
             case .refused(let cause, _):
                 session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)

@@ -176,6 +176,7 @@ extension DeviceSessions {
         // The feed first: an order that comes between the two is seen by either.
         let changes = self.environment.records.changes()
         await self.followOrders(iccid: nil)
+        await self.followTraces(iccid: nil)
         for await change in changes {
             self.recordGeneration += 1
             switch change {
@@ -184,12 +185,14 @@ extension DeviceSessions {
                 self.addresses.removeAll { $0 == nil || $0?.iccid == iccid }
                 await self.judgeAnew(iccid)
                 await self.followOrders(iccid: iccid)
+                await self.followTraces(iccid: iccid)
             case .everything:
                 self.identities.removeAll()
                 self.addresses.removeAll()
                 let known = Set(self.byICCID.keys).union(self.registrations.keys)
                 for iccid in known { await self.judgeAnew(iccid) }
                 await self.followOrders(iccid: nil)
+                await self.followTraces(iccid: nil)
             }
         }
     }
@@ -298,6 +301,8 @@ extension DeviceSessions {
         }
         self.timer?.cancel()
         self.timer = nil
+        self.traceTimer?.cancel()
+        self.traceTimer = nil
         self.endTurn()
     }
 }

@@ -21,6 +21,8 @@ package actor DeviceSessions: LoopActor {
         package var publications: PublicationDesk?
         /// Nil where nobody can order a device to bootstrap again.
         package var rebootstraps: (any RebootstrapOrders)?
+        /// Nil where nobody can ask for the messages of a SIM.
+        package var traces: (any TraceOrders)?
         package var audit: any AuditSink
         package var logger: Logger
         /// Monotonic time.
@@ -107,6 +109,9 @@ package actor DeviceSessions: LoopActor {
     /// The open orders to bootstrap again, by SIM, and those that were carried out and may still be read from the store.
     var orders: [String: RebootstrapOrder] = [:]
     var settledOrders = ResolutionCache<Int64, Bool>(capacity: 1_024)
+    /// Whose messages are logged.
+    var trace: MessageTrace
+    var traceTimer: Scheduled<Void>?
     /// The instances of object 1 that bootstraps have written.
     var serverInstances = ResolutionCache<ServerPlace, UInt16>(capacity: DeviceSessions.cacheCapacity)
     /// Moves with every change of the records: an answer that was asked for before a change is not remembered.
@@ -141,6 +146,7 @@ package actor DeviceSessions: LoopActor {
         self.environment = environment
         self.shared = Shared(environment.configuration)
         self.failures = FailureLog(logger: environment.logger)
+        self.trace = MessageTrace(logger: environment.logger, wallClock: environment.wallClock)
         self.seed = environment.seed
         self.cookies = CookieGate(now: environment.now())
         if environment.configuration.listeners.contains(where: { $0.security == .dtls }) {
@@ -175,6 +181,7 @@ package actor DeviceSessions: LoopActor {
     func send(_ message: [UInt8], to session: DeviceSession) {
         guard !session.isClosed else { return }
         message.withUnsafeBytes { bytes in
+            if !self.trace.isEmpty { self.note(bytes, .toDevice, of: session) }
             guard let dtls = session.dtls else {
                 self.transmit(bytes, to: session.peer)
                 return

@@ -92,6 +92,17 @@ enum Schemas {
                     """
             )
         }
+        migrator.registerMigration("traces") { db in
+            try db.execute(
+                sql: """
+                    -- SIMs whose messages a running gateway logs until then.
+                    CREATE TABLE traces (
+                        iccid TEXT PRIMARY KEY NOT NULL,
+                        until INTEGER NOT NULL
+                    ) WITHOUT ROWID;
+                    """
+            )
+        }
         return migrator
     }
 

@@ -49,6 +49,12 @@ struct BootstrapServerCommand: ParsableCommand {
     @Flag(help: "Ask what the device holds before the end, with Bootstrap-Discover.")
     var discover = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Read this before the end, with Bootstrap-Read; may be given several times.", valueName: "path")
+    )
+    var read: [String] = []
+
     @Option(help: ArgumentHelp("Know only this endpoint client name; may be given several times.", valueName: "name"))
     var onlyEndpoint: [String] = []
 
@@ -115,6 +121,7 @@ struct BootstrapServerCommand: ParsableCommand {
         behaviour.lifetime = self.lifetime
         behaviour.writesObjects = self.objectLevel
         behaviour.discovers = self.discover
+        behaviour.reads = self.read
         behaviour.blockSize = try self.blockSize.map { size in
             guard size.nonzeroBitCount == 1, 16...1024 ~= size else {
                 throw ArgumentProblem(description: "--block-size takes a power of two from 16 to 1024")

@@ -1,11 +1,15 @@
 internal import ArgumentParser
 internal import Glibc
+internal import Synchronization
 
 struct DeviceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "device",
         abstract: "A LwM2M device: bootstraps, registers, answers its server.",
-        discussion: "Without --once it stays registered until it is ended. It exits with 0 if all went well."
+        discussion: """
+            Without --once it stays registered until it is ended. It exits with 0 if all went well. SIGUSR1 makes a \
+            registered device update its registration, SIGUSR2 shake hands again before that.
+            """
     )
 
     @Option(
@@ -19,7 +23,12 @@ struct DeviceCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Register with the account in this file, without a bootstrap.", valueName: "file"))
     var account: String?
 
-    @Option(help: ArgumentHelp("Keep the account of the LwM2M server in this file, key included.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            """
+            Keep the account of the LwM2M server in this file, key included, and those of further ones beside it, with \
+            their short server ID behind the name.
+            """, valueName: "file"))
     var saveAccount: String?
 
     @Option(help: "Identity of the pre-shared key.")
@@ -85,6 +94,11 @@ struct DeviceCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Ask again after this many requests of the bootstrap server.", valueName: "n"))
     var repeatRequest: Int?
 
+    @Option(
+        help: ArgumentHelp("Bootstrap so often before it registers, over the same connection.", valueName: "n")
+    )
+    var bootstraps = 1
+
     @OptionGroup var common: CommonOptions
 
     func run() throws {
@@ -93,12 +107,18 @@ struct DeviceCommand: ParsableCommand {
         let stack = try validated { try CoAPStack(role: device, verbose: self.common.verbose) }
         stack.carryBlocks()
         events.report("started", ["endpoint": .text(self.endpoint)])
+        Signals.listen()
         var isSaved = self.saveAccount == nil
         let end = self.common.loop(stack, standard: self.once || self.bootstrapOnly ? 120 : 1e9).run { now in
-            if !isSaved, device.phase == .bootstrapped, let account = device.serverAccount, let file = self.saveAccount
-            {
+            if !isSaved, device.hasBootstrapped, let account = device.serverAccount, let file = self.saveAccount {
                 isSaved = AccountFile(path: file).write(account)
+                for further in device.serverAccounts where further.shortServerID != account.shortServerID {
+                    guard let number = further.shortServerID else { continue }
+                    isSaved = AccountFile(path: "\(file).\(number)").write(further) && isSaved
+                }
             }
+            if Signals.takeUpdate() { device.mustUpdate = true }
+            if Signals.takeReconnection() { device.mustReconnect = true }
             return device.advance(stack, now: now)
         }
         switch (end, device.phase) {
@@ -140,6 +160,7 @@ struct DeviceCommand: ParsableCommand {
         behaviour.refusesFinish = self.refuseFinish
         behaviour.writeRefusal = try self.refuseWrite.map { try code($0) }
         behaviour.repeatsRequestAfter = self.repeatRequest
+        behaviour.bootstraps = max(1, self.bootstraps)
         return behaviour
     }
 
@@ -171,6 +192,22 @@ func bytes(hexadecimal text: String) -> [UInt8]? {
     let digits = text.compactMap { $0.isASCII ? $0.hexDigitValue : nil }
     guard digits.count == text.count, digits.count.isMultiple(of: 2) else { return nil }
     return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+}
+
+/// What whoever started a device asks of it by signals.
+private enum Signals {
+    private static let update = Atomic(false)
+    private static let reconnection = Atomic(false)
+
+    static func listen() {
+        // Both exist before a handler may want them.
+        _ = (self.takeUpdate(), self.takeReconnection())
+        signal(SIGUSR1) { _ in Signals.update.store(true, ordering: .relaxed) }
+        signal(SIGUSR2) { _ in Signals.reconnection.store(true, ordering: .relaxed) }
+    }
+
+    static func takeUpdate() -> Bool { self.update.exchange(false, ordering: .relaxed) }
+    static func takeReconnection() -> Bool { self.reconnection.exchange(false, ordering: .relaxed) }
 }
 
 /// An account in a file that only its owner can read: URI, identity, key and short server ID, each in a line, identity

@@ -17,6 +17,8 @@ final class BootstrapServer: CoAPRole {
         var writesObjects = false
         /// Asks for a list of what the device holds before the end.
         var discovers = false
+        /// Reads this before the end.
+        var reads: [String] = []
         /// Bodies above this go out in blocks of it, and answers are asked for in them.
         var blockSize: Int?
         /// Answers every request with this code.
@@ -40,6 +42,8 @@ final class BootstrapServer: CoAPRole {
         var code: Code
         var path: String
         var payload: [UInt8] = []
+        /// What it wants to get.
+        var format: UInt16?
     }
 
     /// One device in the middle of its bootstrap.
@@ -107,7 +111,8 @@ final class BootstrapServer: CoAPRole {
                 steps.append(Step(code: .put, path: "/0/\(instance)", payload: TLV.write(account.records)))
             }
         }
-        if behaviour.discovers { steps.append(Step(code: .get, path: "/")) }
+        if behaviour.discovers { steps.append(Step(code: .get, path: "/", format: ContentFormat.linkFormat)) }
+        steps += behaviour.reads.map { Step(code: .get, path: $0, format: ContentFormat.tlv) }
         steps.append(Step(code: .post, path: "/bs"))
         if behaviour.breaksTLV { steps[1].payload.removeLast() }
         return steps
@@ -162,9 +167,7 @@ final class BootstrapServer: CoAPRole {
             var message = Message(step.code, path: step.path)
             if !step.payload.isEmpty { message.setPayload(step.payload, format: ContentFormat.tlv) }
             message.blockSize = self.behaviour.blockSize
-            if step.code == .get {
-                message.add(COAP_OPTION_ACCEPT, integer: UInt32(ContentFormat.linkFormat))
-            }
+            if let format = step.format { message.add(COAP_OPTION_ACCEPT, integer: UInt32(format)) }
             if let retransmission = self.behaviour.retransmission {
                 stack.setRetransmission(
                     milliseconds: retransmission.milliseconds,

@@ -45,7 +45,13 @@ extension Device {
             } catch {
                 return Message(error.code)
             }
-        case .get where path.count < 2: return self.discoverAnswer()
+        case .get where path.count < 2 && request.accepts == ContentFormat.linkFormat: return self.discoverAnswer()
+        // Bootstrap-Read is for the Server objects (LwM2M 1.1); accounts with keys stay with the device.
+        case .get where path.first == 1 && path.count < 3:
+            guard let (payload, format) = self.objects.read(path) else { return Message(.notFound) }
+            var answer = Message(.content)
+            answer.setPayload(payload, format: format)
+            return answer
         default: return Message(.methodNotAllowed)
         }
     }

@@ -38,6 +38,8 @@ final class Device: CoAPRole {
         var writeRefusal: Code?
         /// Sends its bootstrap request a second time, as a new one, after so many requests of the server.
         var repeatsRequestAfter: Int?
+        /// How often it bootstraps before it registers, each time over the same association.
+        var bootstraps = 1
     }
 
     /// How it ended.
@@ -73,6 +75,8 @@ final class Device: CoAPRole {
     /// The server has executed `/1/x/8` or `/1/x/9`.
     var mustUpdate = false
     var mustBootstrap = false
+    /// Whoever started it wants a new handshake, as after the address has changed.
+    var mustReconnect = false
 
     private var bootstrapAccount: Account
     private(set) var peer: Peer?
@@ -82,6 +86,9 @@ final class Device: CoAPRole {
     private var hasReconnected = false
     private var hasRepeated = false
     private var hasUpdated = false
+    /// The server does not know the registration any more.
+    private var isForgotten = false
+    private var bootstraps = 0
 
     init(_ behaviour: Behaviour, events: EventStream) {
         self.behaviour = behaviour
@@ -103,10 +110,18 @@ final class Device: CoAPRole {
     /// The account of the LwM2M server to register at: a secure one first.
     var serverAccount: Account? {
         if self.behaviour.skipsBootstrap { return self.behaviour.server }
-        let accounts = self.objects[0].sorted { $0.key < $1.key }.compactMap { Account(resources: $0.value) }
-            .filter { !$0.isBootstrapServer }
+        let accounts = self.serverAccounts
         return accounts.first { $0.securityMode == Account.preSharedKey } ?? accounts.first
     }
+
+    /// Those of all LwM2M servers that it was given, by instance.
+    var serverAccounts: [Account] {
+        self.objects[0].sorted { $0.key < $1.key }.compactMap { Account(resources: $0.value) }
+            .filter { !$0.isBootstrapServer }
+    }
+
+    /// It has done all bootstraps that it was to do.
+    var hasBootstrapped: Bool { self.phase == .bootstrapped && self.bootstraps >= self.behaviour.bootstraps }
 
     // MARK: - The steps
 
@@ -129,13 +144,31 @@ final class Device: CoAPRole {
                 self.giveUp(after: self.behaviour.patience, now: now, reason: "no finish")
             }
         case .bootstrapped:
-            if self.behaviour.isBootstrapOnly { self.end(stack, .success) } else { self.register(stack) }
+            if !self.hasBootstrapped {
+                self.served = 0
+                self.requestBootstrap(stack)
+            } else if self.behaviour.isBootstrapOnly {
+                self.end(stack, .success)
+            } else {
+                self.register(stack)
+            }
+        // It does not wait for an answer that its old address would get.
+        case .updating where self.mustReconnect:
+            self.mustReconnect = false
+            self.reconnect(stack)
         case .registering, .updating, .deregistering:
             self.giveUp(after: self.behaviour.patience, now: now, reason: "no answer")
         case .registered:
             if self.mustBootstrap {
                 self.mustBootstrap = false
                 self.bootstrap(stack)
+            } else if self.isForgotten {
+                self.isForgotten = false
+                self.observations = [:]
+                self.requestRegistration(stack)
+            } else if self.mustReconnect {
+                self.mustReconnect = false
+                self.reconnect(stack)
             } else if let limit = self.behaviour.reconnectsAfter, self.notified >= limit, !self.hasReconnected {
                 self.hasReconnected = true
                 self.reconnect(stack)
@@ -177,6 +210,11 @@ final class Device: CoAPRole {
     private func register(_ stack: CoAPStack) {
         guard let account = self.serverAccount else { return self.fail("no account for a LwM2M server") }
         guard self.connect(stack, to: account) else { return }
+        self.requestRegistration(stack)
+    }
+
+    private func requestRegistration(_ stack: CoAPStack) {
+        guard let account = self.serverAccount else { return self.fail("no account for a LwM2M server") }
         var request = Message(.post, path: "/rd")
         request.add(COAP_OPTION_URI_QUERY, "ep=\(self.behaviour.endpoint)")
         request.add(COAP_OPTION_URI_QUERY, "lt=\(self.lifetime(account))")
@@ -298,6 +336,7 @@ final class Device: CoAPRole {
     /// Finish has been answered with 2.04: the accounts count.
     func finishBootstrap() {
         self.phase = .bootstrapped
+        self.bootstraps += 1
         self.events.report("finished", ["served": .integer(Int64(self.served))])
     }
 
@@ -306,6 +345,12 @@ final class Device: CoAPRole {
         self.token = nil
         self.lastActivity = .now
         let code: EventValue = .text(response.code.description)
+        if self.phase == .updating, response.code == .notFound {
+            self.phase = .registered
+            self.isForgotten = true
+            self.events.report("forgotten", ["code": code])
+            return true
+        }
         guard response.code.isSuccess else {
             self.fail("refused", code: response.code)
             return true

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Foundation
+internal import Gateway
 internal import Records
 
 /// `bootgate audit`: the audit journal, while a gateway writes it or not.
@@ -36,7 +37,9 @@ struct AuditCommand: AsyncParsableCommand {
         func run() async throws {
             let reader = JournalReader(state: try self.config.load().state)
             try reporting {
-                try reader.show(iccid: try ICCID(self.iccid)) { AuditCommand.show($0, json: self.json) }
+                try reader.show(iccid: try ICCID(self.iccid)) {
+                    AuditCommand.show($0, json: self.json, withTimeline: true)
+                }
             }
         }
     }
@@ -44,7 +47,8 @@ struct AuditCommand: AsyncParsableCommand {
     static func write(_ entry: JournalEntry, json: Bool) { self.show(entry, json: json) }
 
     /// One record as a person reads it: when, what, who, and the rest of it.
-    private static func show(_ entry: JournalEntry, json: Bool) {
+    /// Timelines of bootstraps and what to do about failures only where there is room.
+    private static func show(_ entry: JournalEntry, json: Bool, withTimeline: Bool = false) {
         guard !json else { return Terminal.say(entry.line) }
         var line = "\(entry.time.prefix(23))Z  \(entry.event)"
         if let cause = entry.cause { line += "  cause: \(cause)" }
@@ -52,8 +56,15 @@ struct AuditCommand: AsyncParsableCommand {
         if let endpoint = entry.endpoint, endpoint != entry.iccid { line += "  ep \(endpoint)" }
         if let peer = entry.peer { line += "  from \(peer)" }
         if let upstream = entry.upstream { line += "  to \(upstream)" }
-        let detail = entry.detail.plain
+        let timeline = TimelineText(entry.detail)
+        let detail = (timeline == nil ? entry.detail : TimelineText.without(entry.detail)).plain
         if !detail.isEmpty { line += "\n    \(detail)" }
+        if withTimeline {
+            if let timeline { line += timeline.lines.map { "\n    \($0)" }.joined() }
+            if let cause = entry.cause.flatMap(FailureCause.init(rawValue:)) {
+                line += "\n    whose: \(cause.source.rawValue); what to do: \(cause.remedy)"
+            }
+        }
         Terminal.say(line.split(separator: "\n").map { Terminal.printable(String($0)) }.joined(separator: "\n"))
     }
 }

@@ -87,6 +87,18 @@ struct ConfigurationNode {
         return number
     }
 
+    /// Bytes in `range`, as a size or as a number alone.
+    func size(_ range: ClosedRange<Int>) -> Int? {
+        let expected = "a size such as 64KiB, from \(range.lowerBound)B to \(range.upperBound)B"
+        guard let text = self.scalar(expected, plainOnly: true) else { return nil }
+        let isNumber = !text.isEmpty && text.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
+        guard let size = isNumber ? Int(text) : Notation.size(text), range.contains(size) else {
+            self.mismatch(expected)
+            return nil
+        }
+        return size
+    }
+
     func duration(atLeast minimum: Duration = .zero, because reason: String? = nil) -> Duration? {
         let expected = "a duration such as 500ms, 30s, 24h or 7d"
         guard let text = self.scalar(expected) else { return nil }

@@ -151,7 +151,7 @@ extension ConfigurationReader {
         limits.unansweredPerSource =
             fields.read("unanswered-per-source") { $0.integer(1...1_000_000) } ?? limits.unansweredPerSource
         limits.sessionsPerSIM = fields.read("sessions-per-sim") { $0.integer(1...1000) } ?? limits.sessionsPerSIM
-        limits.body = fields.read("body") { $0.integer(1024...65_536) } ?? limits.body
+        limits.body = fields.read("body") { $0.size(1024...65_536) } ?? limits.body
         fields.finish()
         return limits
     }

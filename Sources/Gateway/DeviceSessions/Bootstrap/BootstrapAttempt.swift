@@ -71,11 +71,13 @@ extension BootstrapSession {
         var finishReachedDevice = false
         /// Added to the record of the end.
         var detail: [AuditEvent.Field] = []
+        var timeline: Timeline
 
         init(
             request: MessageLayer.RequestID, endpoint: String, query: [String], rewriter: AccountRewriter,
-            remaining: [GatewayConfiguration.Upstream], number: Int
+            remaining: [GatewayConfiguration.Upstream], number: Int, wallClock: Int64
         ) {
+            self.timeline = Timeline(at: wallClock)
             self.number = number
             self.request = request
             self.endpoint = endpoint

@@ -10,6 +10,7 @@ extension BootstrapSession {
 
     /// A block of a body has arrived from the server or at the device: both are at work.
     package mutating func blockPassed(now: Instant) {
+        self.attempt?.timeline.blockPassed()
         if self.attempt != nil { self.startTimer(now) }
     }
 
@@ -47,7 +48,9 @@ extension BootstrapSession {
             }
         case .running(.none):
             self.startTimer(now)
+            let before = actions.count
             self.carryOut(id, request, wallClock: wallClock, into: &actions)
+            self.noteAnswer(to: id, in: actions[before...], wallClock)
         }
     }
 
@@ -58,7 +61,11 @@ extension BootstrapSession {
             actions.append(.answerUpstream(id, CoAPResponse(.badRequest)))
             return
         }
-        switch BootstrapOperation(from: .server, method: request.code.rawValue, path: path, accept: request.accept) {
+        let operation = BootstrapOperation(
+            from: .server, method: request.code.rawValue, path: path, accept: request.accept
+        )
+        self.attempt?.timeline.begins(operation, bytes: request.payload.count, at: wallClock)
+        switch operation {
         case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
         case .delete(let target):
             var placed = target
@@ -207,6 +214,7 @@ extension BootstrapSession {
         guard case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForPublication = operation.stage
         else { return }
+        self.noteRelease(wallClock)
         if let failure {
             self.refuseFinish(operation, failure, wallClock: wallClock, into: &actions)
         } else {
@@ -246,6 +254,7 @@ extension BootstrapSession {
     ) {
         guard let storing = self.attempt?.storing, storing > 0 else { return }
         self.attempt?.storing = storing - 1
+        if storing == 1 { self.noteRelease(wallClock) }
         if let failure {
             self.attempt?.refusal = failure
             self.attempt?.mustNotFinish = true
@@ -278,6 +287,7 @@ extension BootstrapSession {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        self.attempt?.timeline.answered(response.code, bytes: response.payload.count, at: wallClock)
         actions.append(.answerUpstream(operation.request, Self.passed(response)))
         if response.contentFormat == ContentFormat.linkFormat.rawValue,
             let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))
@@ -289,6 +299,7 @@ extension BootstrapSession {
                 self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
             }
             actions.append(.releaseLease(.clean))
+            self.tellTimeline(wallClock)
             self.journal(.bootstrapFinished, wallClock, into: &actions)
             if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }
             actions.append(.ended(nil))
@@ -316,6 +327,7 @@ extension BootstrapSession {
         _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        self.attempt?.timeline.failed(failure, at: wallClock)
         // The first message without an acknowledgement stops the flow (spec 4.7).
         actions.append(.answerUpstream(operation.request, UpstreamAnswer.response(to: failure)))
         self.attempt?.step = .running(nil)

@@ -29,16 +29,18 @@ package struct BootstrapSession: Sendable {
     }
 
     package enum Action: Sendable, Equatable {
-        /// Find a socket to one of these servers; the answer comes as ``leaseGranted(_:now:into:)`` or
-        /// ``leaseRefused(_:now:into:)``.
+        /// Find a socket to one of these servers; the answer comes as ``leaseGranted(_:wallClock:into:)`` or
+        /// ``leaseRefused(_:wallClock:into:)``.
         case acquireLease([GatewayConfiguration.Upstream])
         case releaseLease(LeaseEnd)
-        /// Send this on the lease; its outcome comes as ``upstreamAnswered(_:now:into:)`` or ``upstreamFailed(_:now:into:)``.
+        /// Send this on the lease; its outcome comes as ``upstreamAnswered(_:now:wallClock:into:)`` or
+        /// ``upstreamFailed(_:wallClock:into:)``.
         case requestUpstream(CoAPRequest)
         /// Forget the request that is under way upstream.
         case cancelUpstreamRequest
         case answerUpstream(MessageLayer.RequestID, CoAPResponse)
-        /// Send this to the device; its outcome comes as ``deviceAnswered(_:now:into:)`` or ``deviceFailed(_:now:into:)``.
+        /// Send this to the device; its outcome comes as ``deviceAnswered(_:now:wallClock:into:)`` or
+        /// ``deviceFailed(_:wallClock:into:)``.
         case requestDevice(CoAPRequest)
         /// Forget the request that is under way at the device.
         case cancelDeviceRequest
@@ -121,14 +123,14 @@ package struct BootstrapSession: Sendable {
             let upstreams = self.configuration.bootstrap.upstreams
             self.attempt = Attempt(
                 request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
-                number: self.nextNumber
+                number: self.nextNumber, wallClock: wallClock
             )
             self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
             self.nextNumber += 1
             self.startTimer(now)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
             if let upstream = inherited {
-                self.attempt?.ask(upstream, into: &actions)
+                self.ask(upstream, wallClock: wallClock, into: &actions)
             } else {
                 actions.append(.acquireLease(upstreams))
             }
@@ -156,10 +158,10 @@ package struct BootstrapSession: Sendable {
     // MARK: - The lease
 
     package mutating func leaseGranted(
-        _ upstream: GatewayConfiguration.Upstream, now: Instant, into actions: inout [Action]
+        _ upstream: GatewayConfiguration.Upstream, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .leasing? = self.attempt?.step else { return }
-        self.attempt?.ask(upstream, into: &actions)
+        self.ask(upstream, wallClock: wallClock, into: &actions)
     }
 
     /// No socket to any server was to be had.
@@ -188,6 +190,7 @@ package struct BootstrapSession: Sendable {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let request = self.attempt?.request, case .requesting? = self.attempt?.step else { return }
+        self.attempt?.timeline.serverAnswered(response.code, at: wallClock)
         // Only exactly 2.04 counts as accepted (spec 1.2). The diagnostic stays here: it may name what is behind us.
         guard response.code == .changed else {
             let code = response.code.isSuccess ? CoAPCode.badGateway : response.code
@@ -199,6 +202,7 @@ package struct BootstrapSession: Sendable {
             return
         }
         actions.append(.answerDevice(request, CoAPResponse(.changed)))
+        self.attempt?.timeline.deviceHasAnswer(.changed, at: wallClock)
         self.journal(.bootstrapForwarded, wallClock, into: &actions)
         self.startTimer(now)
         for held in self.attempt?.begin() ?? [] {
@@ -211,6 +215,7 @@ package struct BootstrapSession: Sendable {
         _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let attempt = self.attempt, case .requesting = attempt.step else { return }
+        self.attempt?.timeline.failed(failure, at: wallClock)
         switch failure {
         case .reset, .unusableResponse:
             actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: .upstreamRefused)))
@@ -259,7 +264,10 @@ package struct BootstrapSession: Sendable {
         now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let attempt = self.attempt, let deadline = self.deadline, deadline <= now else { return }
-        self.deviceGone(attempt.refusal ?? .upstreamSilent, wallClock: wallClock, into: &actions)
+        var cause = FailureCause.upstreamSilent
+        // Where a device is given more time than this, the server waits for it.
+        if case .running(.some(let operation)) = attempt.step, operation.isAtDevice { cause = .deviceUnreachable }
+        self.deviceGone(attempt.refusal ?? cause, wallClock: wallClock, into: &actions)
     }
 
     /// Ends the attempt as failed. `end` nil: there is no lease to give back.
@@ -278,7 +286,9 @@ package struct BootstrapSession: Sendable {
             actions.append(.discard(attempt.minted.map(\.identity), grants: attempt.granted.map(\.id)))
         }
         self.restore(attempt, into: &actions)
-        actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: attempt, cause: cause)))
+        var ended = attempt
+        self.tellTimeline(of: &ended, wallClock, after: actions)
+        actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: ended, cause: cause)))
         actions.append(.ended(cause))
     }
 
