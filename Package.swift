@@ -136,7 +136,11 @@ let package = Package(
             ]
         ),
         .testTarget(
-            name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP"]
+            name: "BootgateTests",
+            dependencies: [
+                "bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP",
+                .product(name: "Logging", package: "swift-log"),
+            ]
         ),
         // Starts the built programs; nothing of the simulator is linked, because two variants of libcoap cannot share a
         // process. Of the gateway only what a device with connection IDs is made of: no other client has them.

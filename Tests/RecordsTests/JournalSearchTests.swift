@@ -14,7 +14,8 @@ struct JournalSearchTests {
         journal.record([
             AuditEvent(
                 .bootstrapRefused, time: 1_700_000_100_000_000, cause: .upstreamSilent, iccid: iccid(1),
-                endpoint: "=cmd|' /C calc'!A0", peer: "[2001:db8::7]:5683", upstream: "coap://10.1.0.11:5683", session: 77,
+                endpoint: "=cmd|' /C calc'!A0", peer: "[2001:db8::7]:5683", upstream: "coap://10.1.0.11:5683",
+                session: 77,
                 detail: [.init("note", .text("say \"hé\", then\nstop"))]
             ),
             AuditEvent(.bootstrapFailed, time: 1_700_000_200_000_000, cause: .suspended, endpoint: "a\"b,c"),
@@ -85,7 +86,9 @@ struct JournalSearchTests {
 
     @Test("Patterns are those of a shell, without surprises at their ends")
     func patterns() {
-        let good = [("*", ""), ("a*", "a"), ("a*c", "abc"), ("*b*", "abc"), ("a?c", "abc"), ("a*b*c", "axxbxbc"), ("**", "x")]
+        let good = [
+            ("*", ""), ("a*", "a"), ("a*c", "abc"), ("*b*", "abc"), ("a?c", "abc"), ("a*b*c", "axxbxbc"), ("**", "x"),
+        ]
         let bad = [("a", "ab"), ("a?", "a"), ("?", ""), ("a*c", "ab"), ("", "a"), ("*x", "xy")]
         for (pattern, text) in good { #expect(TextPatterns([pattern]).matches(text), "\(pattern) \(text)") }
         for (pattern, text) in bad { #expect(!TextPatterns([pattern]).matches(text), "\(pattern) \(text)") }

@@ -40,9 +40,8 @@ struct SyslogCopyTests {
     func udp() async throws {
         let (descriptor, port) = try self.receiver()
         defer { close(descriptor) }
-        let journal = try self.scratch.journal {
-            $0.syslog = SyslogTarget(.udp(IPAddress("127.0.0.1")!, port), facility: 20)
-        }
+        let address = try #require(IPAddress("127.0.0.1"))
+        let journal = try self.scratch.journal { $0.syslog = SyslogTarget(.udp(address, port), facility: 20) }
         journal.record([
             event(1), AuditEvent(.bootstrapRefused, time: 1_700_000_000_000_002, cause: .suspended),
         ])
@@ -59,7 +58,9 @@ struct SyslogCopyTests {
         #expect(messages.map { $0.suffix(40) } == lines.map { $0.suffix(40) })
     }
 
-    @Test("A receiver on a local socket that is away costs the journal nothing; what it missed is counted, and it may return")
+    @Test(
+        "A receiver on a local socket that is away costs the journal nothing; what it missed is counted, and it may return"
+    )
     func unix() async throws {
         let path = self.scratch.path + "/log"
         let journal = try self.scratch.journal { $0.syslog = SyslogTarget(.unix(path), facility: 4) }
