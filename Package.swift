@@ -147,7 +147,11 @@ let package = Package(
             ]
         ),
         .testTarget(
-            name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP"]
+            name: "BootgateTests",
+            dependencies: [
+                "bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP",
+                .product(name: "Logging", package: "swift-log"),
+            ]
         ),
         // What the fuzzer runs on its inputs, and the tests on the ones that are kept in `Fuzzing/Corpora`.
         .target(

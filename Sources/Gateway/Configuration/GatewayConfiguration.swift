@@ -22,6 +22,8 @@ package struct GatewayConfiguration: Sendable {
     package var limits = Limits()
     /// How long running bootstraps may take to finish after SIGTERM.
     package var drain: Duration = .seconds(30)
+    /// `audit.durability: strict`: Finish passes only when what the journal holds of the bootstrap is on disk.
+    package var isAuditStrict = false
 
     package init(listeners: [Listener], bootstrap: Bootstrap, servers: [ServerRule]) {
         self.listeners = listeners

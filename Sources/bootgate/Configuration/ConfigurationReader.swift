@@ -99,6 +99,7 @@ package struct ConfigurationReader {
         configuration.state = file.read("state") { $0.filePath() } ?? configuration.state
         configuration.records = file.read("records", self.records) ?? configuration.records
         configuration.audit = file.read("audit") { self.audit($0, state: configuration.state) } ?? configuration.audit
+        configuration.gateway.isAuditStrict = configuration.audit.isStrict
         configuration.publications = self.publications.all
         configuration.log = file.read("log", self.log) ?? configuration.log
         file.read("admin", self.admin)
