@@ -22,6 +22,7 @@ let package = Package(
     products: [
         .executable(name: "bootgate", targets: ["bootgate"]),
         .executable(name: "bootgate-simulator", targets: ["bootgate-simulator"]),
+        .executable(name: "bootgate-simulator-gnutls", targets: ["bootgate-simulator-gnutls"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -39,7 +40,8 @@ let package = Package(
         cWolfSSL,
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CCoAP", pkgConfig: "libcoap-3-notls", providers: [.apt(["libcoap3-dev"])]),
-        .systemLibrary(name: "CCoAPOpenSSL", pkgConfig: "libcoap-3-openssl", providers: [.apt(["libcoap3-dev"])]),
+        // The headers are those of all variants of the library; which one is linked is the program's choice.
+        .systemLibrary(name: "CCoAPStack", providers: [.apt(["libcoap3-dev"])]),
 
         // Pure values and machines: no sockets, no clocks, no tasks.
         .target(name: "Timing"),
@@ -94,13 +96,22 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ]
         ),
-        .executableTarget(
-            name: "bootgate-simulator",
+        .target(
+            name: "Simulator",
             dependencies: [
-                "CCoAPOpenSSL",
+                "CCoAPStack",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Crypto", package: "swift-crypto"),
             ]
+        ),
+        // One simulator on two DTLS libraries: two variants of libcoap cannot share a process.
+        .executableTarget(
+            name: "bootgate-simulator", dependencies: ["Simulator"],
+            linkerSettings: [.linkedLibrary("coap-3-openssl")]
+        ),
+        .executableTarget(
+            name: "bootgate-simulator-gnutls", dependencies: ["Simulator"],
+            linkerSettings: [.linkedLibrary("coap-3-gnutls")]
         ),
 
         .testTarget(name: "TimingTests", dependencies: ["Timing"]),
@@ -136,7 +147,11 @@ let package = Package(
             ]
         ),
         .testTarget(
-            name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP"]
+            name: "BootgateTests",
+            dependencies: [
+                "bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP",
+                .product(name: "Logging", package: "swift-log"),
+            ]
         ),
         // What the fuzzer runs on its inputs, and the tests on the ones that are kept in `Fuzzing/Corpora`.
         .target(

@@ -22,11 +22,12 @@ struct BootstrapScript {
 
     static func record(
         status: SIMRecord.Status = .active, policy: SIMRecord.EndpointPolicy = .match,
-        profile: SIMRecord.Profile = .follow
+        profile: SIMRecord.Profile = .follow, place: SIMRecord.BootstrapPlace = .instance(1)
     ) throws -> SIMRecord {
         SIMRecord(
             iccid: Self.iccid, endpoint: "meter-1", endpointPolicy: policy, identity: try #require(identity("meter-1")),
-            key: Secret([UInt8](0..<16)), status: status, profile: profile
+            key: Secret([UInt8](0..<16)), status: status, profile: profile,
+            bootstrapPlace: place
         )
     }
 
@@ -58,9 +59,10 @@ struct BootstrapScript {
         record: SIMRecord? = nil, arrival: GatewayConfiguration.Security = .dtls,
         upstreams: [GatewayConfiguration.Upstream] = [Self.upstream],
         publishedKeys: GatewayConfiguration.KeysPerEndpoint? = nil,
-        unmatched: GatewayConfiguration.Unmatched = .refuse
+        unmatched: GatewayConfiguration.Unmatched = .refuse, isAuditStrict: Bool = false
     ) throws {
         var configuration = Self.configuration(upstreams: upstreams)
+        configuration.isAuditStrict = isAuditStrict
         configuration.unmatched = unmatched
         if publishedKeys != nil {
             configuration.servers[0].relay = nil
@@ -131,9 +133,20 @@ struct BootstrapScript {
 
     @discardableResult
     mutating func deviceAnswers(_ code: CoAPCode) -> [BootstrapSession.Action] {
+        self.deviceAnswers(CoAPResponse(code))
+    }
+
+    @discardableResult
+    mutating func deviceAnswers(_ response: CoAPResponse) -> [BootstrapSession.Action] {
         self.play { [wallClock] session, now, out in
-            session.deviceAnswered(CoAPResponse(code), now: now, wallClock: wallClock, into: &out)
+            session.deviceAnswered(response, now: now, wallClock: wallClock, into: &out)
         }
+    }
+
+    /// A list of links.
+    @discardableResult
+    mutating func deviceAnswers(links: String) -> [BootstrapSession.Action] {
+        self.deviceAnswers(CoAPResponse(.content, contentFormat: 40, payload: Array(links.utf8)))
     }
 
     @discardableResult

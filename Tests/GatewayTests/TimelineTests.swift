@@ -72,7 +72,9 @@ struct TimelineTests {
         var script = try BootstrapScript()
         script.begin()
         script.upstreamRequests(script.nextID(), BootstrapScript.deleteAll)
-        script.play { session, _, out in session.deviceFailed(.unacknowledged, wallClock: 31_000_000, into: &out) }
+        script.play { session, now, out in
+            session.deviceFailed(.unacknowledged, now: now, wallClock: 31_000_000, into: &out)
+        }
         let end = try #require(script.events.last)
         #expect(end.name == .bootstrapFailed && end.cause == .deviceUnreachable)
         let step = try #require(Self.steps(end).last)

@@ -163,7 +163,9 @@ extension DeviceSessions {
         if session.deviceExchange == exchange {
             session.deviceExchange = nil
             session.endTransfer(isComplete: false)
-            session.bootstrap?.deviceFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
+            session.bootstrap?.deviceFailed(
+                failure, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
+            )
         } else {
             self.deviceFailed(exchange, failure, of: session, &work)
         }
@@ -209,7 +211,9 @@ extension DeviceSessions {
                 id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
             )
             return
-        case (.get, ["bspack"]): answer = CoAPResponse(.notImplemented)
+        case (.get, ["bspack"]):
+            self.requestPack(id, request, of: session, &work)
+            return
         case (_, ["bs"]): answer = CoAPResponse(.methodNotAllowed)
         default: answer = CoAPResponse(.notFound)
         }
@@ -240,8 +244,9 @@ extension DeviceSessions {
             guard let lease = session.lease else { return }
             // A new bootstrap on the same socket; the server begins anew as well (T3).
             session.blocks?.server.removeAll()
-            session.upstreamExchange = self.send(request, on: lease, now: work.now)
+            self.requestUpstream(request, on: lease, of: session, now: work.now)
         case .cancelUpstreamRequest:
+            session.blocks?.upstream = nil
             guard let lease = session.lease, let exchange = session.upstreamExchange else { return }
             session.upstreamExchange = nil
             self.pool.enter((exchange, lease)) { $0.cancel($1.0, on: $1.1) }
@@ -254,7 +259,8 @@ extension DeviceSessions {
             session.deviceExchange = nil
             session.endTransfer(isComplete: false)
         case .answerDevice(let id, let response):
-            session.layer.respond(to: id, response, now: work.now, into: &work.events)
+            let answer = session.packs?.device.respond(to: id, response, now: work.now) ?? response
+            session.layer.respond(to: id, answer, now: work.now, into: &work.events)
         case .store(let credentials, let grants):
             for credential in credentials {
                 self.fresh[credential.identity] = .registration(credential, session.record)
@@ -263,7 +269,9 @@ extension DeviceSessions {
                 StoreOrder(
                     session: session, bootstrap: session.bootstrap?.number, credentials: credentials, grants: grants
                 ))
-        case .discard(let identities, let grants): self.discard(identities, grants: grants)
+        case .discard(let identities, let grants):
+            self.discarded.insert(true, for: session.record.iccid)
+            self.discard(identities, grants: grants)
         case .publish(let credentials): self.publish(credentials, for: session)
         case .restore(let credentials): self.restore(credentials)
         case .commit(let credentials, let keys): self.commit(credentials, keys)
@@ -272,6 +280,8 @@ extension DeviceSessions {
                 let place = ServerPlace(iccid: session.record.iccid, shortServerID: shortServerID)
                 self.serverInstances.insert(instance, for: place)
             }
+        case .remember(let place): self.remember(place, of: session)
+        case .dropAnswer: self.counters.drop("device_answer")
         case .journal(let event): self.journal(event, of: session)
         case .warn(let cause):
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
@@ -283,6 +293,7 @@ extension DeviceSessions {
                 )
             } else {
                 self.counters.bootstrapsFinished += 1
+                self.discarded.remove(session.record.iccid)
                 self.noteBootstrap(of: session, &work)
             }
         }

@@ -114,6 +114,8 @@ package actor DeviceSessions: LoopActor {
     var traceTimer: Scheduled<Void>?
     /// The instances of object 1 that bootstraps have written.
     var serverInstances = ResolutionCache<ServerPlace, UInt16>(capacity: DeviceSessions.cacheCapacity)
+    /// SIMs whose devices may hold accounts of a bootstrap that came to nothing.
+    var discarded = ResolutionCache<String, Bool>(capacity: DeviceSessions.cacheCapacity)
     /// Moves with every change of the records: an answer that was asked for before a change is not remembered.
     var recordGeneration = 0
     var unanswered: [UInt64: Int] = [:]
@@ -153,6 +155,8 @@ package actor DeviceSessions: LoopActor {
             var dtls = DTLSConfiguration()
             dtls.suites = environment.configuration.dtls.suites
             dtls.maximumHandshakes = environment.configuration.limits.halfOpen
+            dtls.initialRetransmission = environment.configuration.deviceHandshake.retransmission
+            dtls.handshakeTimeout = environment.configuration.deviceHandshake.limit
             self.dtlsContext = try DTLSContext(role: .server, configuration: dtls)
         } else {
             self.dtlsContext = nil

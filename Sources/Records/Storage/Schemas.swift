@@ -191,6 +191,14 @@ enum Schemas {
         migrator.registerMigration("upstream of grants") { db in
             try db.execute(sql: "ALTER TABLE grants ADD COLUMN sealed_upstream BLOB")
         }
+        migrator.registerMigration("bootstrap places") { db in
+            try db.execute(
+                sql: """
+                    -- The instance of object 0 that is the bootstrap account of the SIM's device; null: it does not tell.
+                    CREATE TABLE bootstrap_places (iccid TEXT PRIMARY KEY NOT NULL, instance INTEGER) WITHOUT ROWID;
+                    """
+            )
+        }
         return migrator
     }
 }

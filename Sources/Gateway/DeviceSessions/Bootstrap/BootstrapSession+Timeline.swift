@@ -1,4 +1,5 @@
-package import CoAP
+internal import CoAP
+internal import LwM2M
 
 /// How the session keeps its ``Timeline``.
 extension BootstrapSession {
@@ -10,10 +11,15 @@ extension BootstrapSession {
 
     /// Sends the device's request to a server that has given a lease.
     mutating func ask(_ upstream: GatewayConfiguration.Upstream, wallClock: Int64, into actions: inout [Action]) {
-        let upstreams = self.configuration.bootstrap.upstreams
-        let place = upstreams.count == 1 ? 0 : upstreams.firstIndex(of: upstream) ?? 0
-        self.attempt?.timeline.asks(server: place, at: wallClock)
         self.attempt?.ask(upstream, into: &actions)
+        self.noteAsking(wallClock)
+    }
+
+    /// A request of the device is on its way to the server of the lease.
+    mutating func noteAsking(_ wallClock: Int64) {
+        let upstreams = self.configuration.bootstrap.upstreams
+        let place = upstreams.count == 1 ? 0 : upstreams.firstIndex { $0 == self.attempt?.upstream } ?? 0
+        self.attempt?.timeline.asks(server: place, at: wallClock)
     }
 
     /// What was answered at once is over. What is at the device or waits goes on.

@@ -59,6 +59,10 @@ package struct BootstrapSession: Sendable {
         case commit([OneTimeCredential], GatewayConfiguration.KeysPerEndpoint)
         /// Where the device gets its Server objects: instances of object 1 by short server ID.
         case serversWritten([UInt16: UInt16])
+        /// Keep this with the SIM's record.
+        case remember(SIMRecord.BootstrapPlace)
+        /// An answer of the device could not be used.
+        case dropAnswer
         case journal(AuditEvent)
         /// Something was refused that the operator should know of now, although the bootstrap goes on.
         case warn(FailureCause)
@@ -73,13 +77,18 @@ package struct BootstrapSession: Sendable {
     /// Changed where it stands. Copying it out and back would count references to all that it holds, with every event.
     var attempt: Attempt?
     private var nextNumber = 0
+    /// The device may hold accounts of an earlier bootstrap whose credentials are gone.
+    var mayHoldDiscarded: Bool
     /// When ``handleDeadline(now:wallClock:into:)`` has to be called; nil while nothing runs. Moved by every command of
     /// the server: the device gives up after the same time without one (spec 1.7).
     package private(set) var deadline: Instant?
 
-    package init(subject: Subject, configuration: Shared<GatewayConfiguration>) {
+    /// - Parameter mayHoldDiscarded: a bootstrap of this SIM has ended with ``Action/discard(_:grants:)``, and none has
+    ///   finished since.
+    package init(subject: Subject, configuration: Shared<GatewayConfiguration>, mayHoldDiscarded: Bool = false) {
         self.subject = subject
         self.shared = configuration
+        self.mayHoldDiscarded = mayHoldDiscarded
     }
 
     /// The record has changed; what comes from now on is judged by the new one.
@@ -95,7 +104,11 @@ package struct BootstrapSession: Sendable {
     var mintedIdentities: [PSKIdentity] { self.attempt?.minted.map(\.identity) ?? [] }
 
     mutating func startTimer(_ now: Instant) {
-        self.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
+        // A command may be on its way to the device for as long as the timers of that leg take.
+        let patience = max(
+            self.configuration.upstreamTransmission.exchangeLifetime,
+            self.configuration.deviceTransmission.exchangeLifetime)
+        self.deadline = now.advanced(by: patience)
     }
 
     /// Ends the attempt, and returns it for what is left to say of it.
@@ -118,16 +131,16 @@ package struct BootstrapSession: Sendable {
             actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
             actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: cause)))
             actions.append(.ended(cause))
+        case .refuseFormat:
+            actions.append(.answerDevice(id, CoAPResponse(.unsupportedContentFormat)))
+            actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: .unsupported)))
+            actions.append(.ended(.unsupported))
         case .forward(let endpoint, let query):
             let inherited = self.supersede(wallClock: wallClock, into: &actions)
             let upstreams = self.configuration.bootstrap.upstreams
-            self.attempt = Attempt(
-                request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
-                number: self.nextNumber, wallClock: wallClock
-            )
-            self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
-            self.nextNumber += 1
-            self.startTimer(now)
+            self.begin(
+                id, endpoint: endpoint, query: query, upstreams: upstreams, now: now,
+                wallClock: wallClock)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
             if let upstream = inherited {
                 self.ask(upstream, wallClock: wallClock, into: &actions)
@@ -137,8 +150,22 @@ package struct BootstrapSession: Sendable {
         }
     }
 
+    mutating func begin(
+        _ id: MessageLayer.RequestID, endpoint: String, query: [String], upstreams: [GatewayConfiguration.Upstream],
+        now: Instant, wallClock: Int64
+    ) {
+        self.attempt = Attempt(
+            request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
+            number: self.nextNumber, wallClock: wallClock
+        )
+        if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
+        self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
+        self.nextNumber += 1
+        self.startTimer(now)
+    }
+
     /// Ends the running bootstrap in favour of a new request. Returns the server whose lease the new one goes on with.
-    private mutating func supersede(
+    mutating func supersede(
         wallClock: Int64, into actions: inout [Action]
     ) -> GatewayConfiguration.Upstream? {
         guard let old = self.endAttempt() else { return nil }
@@ -191,8 +218,19 @@ package struct BootstrapSession: Sendable {
     ) {
         guard let request = self.attempt?.request, case .requesting? = self.attempt?.step else { return }
         self.attempt?.timeline.serverAnswered(response.code, at: wallClock)
+        guard self.attempt?.pack == nil else {
+            self.packAnswered(response, now: now, wallClock: wallClock, into: &actions)
+            return
+        }
         // Only exactly 2.04 counts as accepted (spec 1.2). The diagnostic stays here: it may name what is behind us.
         guard response.code == .changed else {
+            if response.code == .badRequest || response.code == .unsupportedContentFormat,
+                self.attempt?.askWithoutFormat(into: &actions) == true
+            {
+                self.noteAsking(wallClock)
+                self.startTimer(now)
+                return
+            }
             let code = response.code.isSuccess ? CoAPCode.badGateway : response.code
             actions.append(
                 .answerDevice(request, DeviceAnswer.response(to: .upstreamRefused, upstreamCode: code))
@@ -240,6 +278,8 @@ package struct BootstrapSession: Sendable {
         if let end { actions.append(.releaseLease(end)) }
         attempt.step = .leasing
         attempt.upstream = nil
+        // They were that server's, and so are their numbers.
+        attempt.held = []
         actions.append(.acquireLease(attempt.remaining))
         self.attempt = attempt
     }
@@ -279,13 +319,15 @@ package struct BootstrapSession: Sendable {
         self.conclude(attempt, cause, wallClock: wallClock, into: &actions)
     }
 
-    private func conclude(
+    private mutating func conclude(
         _ attempt: Attempt, _ cause: FailureCause, wallClock: Int64, into actions: inout [Action]
     ) {
         if attempt.hasMinted && !attempt.finishReachedDevice {
+            self.mayHoldDiscarded = true
             actions.append(.discard(attempt.minted.map(\.identity), grants: attempt.granted.map(\.id)))
         }
         self.restore(attempt, into: &actions)
+        self.forgetPlace(of: attempt, after: cause, wallClock: wallClock, into: &actions)
         var ended = attempt
         self.tellTimeline(of: &ended, wallClock, after: actions)
         actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: ended, cause: cause)))
@@ -294,7 +336,7 @@ package struct BootstrapSession: Sendable {
 
     private func makeRewriter() -> AccountRewriter {
         let record = self.subject.record
-        return AccountRewriter(
+        var rewriter = AccountRewriter(
             servers: self.configuration.servers,
             unmatched: self.configuration.unmatched,
             account: self.configuration.bootstrap.account,
@@ -302,5 +344,7 @@ package struct BootstrapSession: Sendable {
             bootstrapIdentity: record.identity,
             bootstrapKey: record.key
         )
+        if case .instance(let instance) = record.bootstrapPlace { rewriter.bootstrapInstanceID = instance }
+        return rewriter
     }
 }
