@@ -25,6 +25,19 @@ enum HostileDocuments {
                 (try? PayloadCodec.decode(document.bytes, document.format, at: document.path)) == nil ? 0 : 1
             }
         }
+        let lists = [
+            ("a link for ever", Self.text("</0/0>", ",</3>")), ("attributes", Self.text("</3>", ";a")),
+            ("attributes in quotes", Self.text("</3>;a=\"", "\\\"", "\"")), ("blanks", Self.text("</3>,", " ")),
+            (
+                "999 links",
+                Array(
+                    (0..<999).map { "</42/\($0)>;ver=1.1;x=\"\(String(repeating: "y", count: 40))\"" }
+                        .joined(separator: ",").utf8)
+            ),
+        ]
+        for (name, list) in lists {
+            harness.measure("64 KiB links: " + name, bytes: list.count) { (try? LinkFormat(list))?.links.count ?? 0 }
+        }
         // A datagram is never longer than this.
         let options = [0x40, 3, 0, 1] as [UInt8] + [UInt8](repeating: 0x00, count: 65_000)
         harness.measure("64 KiB CoAP: options without a value", bytes: options.count) {
