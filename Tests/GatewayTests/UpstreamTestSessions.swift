@@ -88,6 +88,8 @@ final class PoolFixture {
         policy.minimumIdle = idle
         policy.wait = wait
         policy.from = from
+        // Whatever is clean goes to the next device at once, so that tests see one socket in many hands.
+        policy.rest = .zero
         var capacity = PoolCapacity(descriptors: sockets, portsPerAddress: 28_000, addresses: 1)
         capacity.reservedDescriptors = 0
         self.pool = UpstreamPool(

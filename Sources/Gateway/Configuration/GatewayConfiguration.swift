@@ -181,6 +181,9 @@ package struct GatewayConfiguration: Sendable {
         package var wait: Duration = .seconds(2)
         /// How long a socket rests after a lease that did not end cleanly; at least 247 s.
         package var quarantine: Duration = .seconds(300)
+        /// How long a socket rests after a clean end, before another device gets it: what the server still sends to the
+        /// former device, late or after its own Finish, then meets nobody.
+        package var rest: Duration = .milliseconds(100)
         /// Local addresses to use upstream; empty: the system's choice.
         package var from: [IPAddress] = []
 

@@ -162,6 +162,7 @@ package actor UpstreamPool: LoopActor {
         settings.minimumIdle = max(0, policy.minimumIdle)
         settings.wait = policy.wait
         settings.quarantine = policy.quarantine
+        settings.rest = policy.rest
         settings.exchangeLifetime = transmission.exchangeLifetime
         settings.localAddresses = policy.from
         settings.portsPerAddress = capacity.portsPerAddress

@@ -79,6 +79,7 @@ extension ConfigurationReader {
         var policy = GatewayConfiguration.PoolPolicy()
         policy.minimumIdle = fields.read("min-idle") { $0.integer(0...10_000) } ?? policy.minimumIdle
         policy.wait = fields.read("wait") { $0.duration() } ?? policy.wait
+        policy.rest = fields.read("rest") { $0.duration(atMost: .seconds(60)) } ?? policy.rest
         policy.quarantine =
             fields.read("quarantine") { field in
                 field.duration(
