@@ -59,9 +59,10 @@ struct BootstrapScript {
         record: SIMRecord? = nil, arrival: GatewayConfiguration.Security = .dtls,
         upstreams: [GatewayConfiguration.Upstream] = [Self.upstream],
         publishedKeys: GatewayConfiguration.KeysPerEndpoint? = nil,
-        unmatched: GatewayConfiguration.Unmatched = .refuse
+        unmatched: GatewayConfiguration.Unmatched = .refuse, isAuditStrict: Bool = false
     ) throws {
         var configuration = Self.configuration(upstreams: upstreams)
+        configuration.isAuditStrict = isAuditStrict
         configuration.unmatched = unmatched
         if publishedKeys != nil {
             configuration.servers[0].relay = nil

@@ -180,6 +180,23 @@ struct BootstrapSessionTests {
         #expect(script.stored() == [.requestDevice(BootstrapScript.finish)])
     }
 
+    @Test("With a strict journal Finish waits for the disk also where nothing was minted, and fails with it")
+    func finishWaitsForTheJournal() throws {
+        for failure in [FailureCause?.none, .storeUnavailable] {
+            var script = try BootstrapScript(isAuditStrict: true)
+            script.begin()
+            let finish = script.nextID()
+            #expect(script.upstreamRequests(finish, BootstrapScript.finish) == [.store([], grants: [])])
+            if failure == nil {
+                #expect(script.stored() == [.requestDevice(BootstrapScript.finish)])
+            } else {
+                let actions = script.stored(failure)
+                #expect(actions.first == .answerUpstream(finish, CoAPResponse(.internalServerError)))
+                #expect(script.ends == [.storeUnavailable])
+            }
+        }
+    }
+
     @Test("T39: credentials that cannot be stored end the bootstrap before Finish")
     func storeFails() throws {
         var script = try BootstrapScript()

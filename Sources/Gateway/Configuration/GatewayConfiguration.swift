@@ -14,12 +14,16 @@ package struct GatewayConfiguration: Sendable {
     package var dtls = DTLSPolicy()
     /// Message layer towards devices.
     package var deviceTransmission = TransmissionParameters()
+    /// Handshakes with devices.
+    package var deviceHandshake = HandshakeTimers()
     /// Message layer towards servers.
     package var upstreamTransmission = TransmissionParameters()
     package var pool = PoolPolicy()
     package var limits = Limits()
     /// How long running bootstraps may take to finish after SIGTERM.
     package var drain: Duration = .seconds(30)
+    /// `audit.durability: strict`: Finish passes only when what the journal holds of the bootstrap is on disk.
+    package var isAuditStrict = false
 
     package init(listeners: [Listener], bootstrap: Bootstrap, servers: [ServerRule]) {
         self.listeners = listeners
@@ -151,6 +155,24 @@ package struct GatewayConfiguration: Sendable {
         package var connectionIDs = true
 
         package init() {}
+    }
+
+    /// The times of one handshake (RFC 6347, section 4.2.4.1).
+    package struct HandshakeTimers: Sendable, Equatable {
+        /// When a flight is repeated for the first time; each further wait is twice as long, up to a minute.
+        package var retransmission: Duration = .seconds(1)
+        /// How long it may take in all.
+        package var limit: Duration = .seconds(30)
+
+        package init() {}
+
+        /// Beside ``TransmissionParameters/narrowband``: repeats after 9, 18, 36 and 60 seconds.
+        package static var narrowband: HandshakeTimers {
+            var timers = HandshakeTimers()
+            timers.retransmission = .seconds(9)
+            timers.limit = .seconds(180)
+            return timers
+        }
     }
 
     package struct PoolPolicy: Sendable, Equatable {

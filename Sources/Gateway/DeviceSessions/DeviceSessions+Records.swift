@@ -18,6 +18,11 @@ extension DeviceSessions {
                     orders.flatMap(\.credentials), grants: orders.flatMap(\.grants)
                 )
                 self.note(replaced, reason: "too many unproven ones")
+                // An order of nothing comes with Finish where the journal must be on disk first. The turn that made it has
+                // handed its records over by now.
+                if orders.contains(where: { $0.credentials.isEmpty && $0.grants.isEmpty }) {
+                    try await self.environment.audit.synchronize()
+                }
             } catch {
                 failure = .storeUnavailable
                 self.failures.report(.storeUnavailable, iccid: nil, peer: nil, now: self.environment.now())

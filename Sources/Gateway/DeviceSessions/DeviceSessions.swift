@@ -155,6 +155,8 @@ package actor DeviceSessions: LoopActor {
             var dtls = DTLSConfiguration()
             dtls.suites = environment.configuration.dtls.suites
             dtls.maximumHandshakes = environment.configuration.limits.halfOpen
+            dtls.initialRetransmission = environment.configuration.deviceHandshake.retransmission
+            dtls.handshakeTimeout = environment.configuration.deviceHandshake.limit
             self.dtlsContext = try DTLSContext(role: .server, configuration: dtls)
         } else {
             self.dtlsContext = nil

@@ -46,6 +46,10 @@ struct CheckCommand: AsyncParsableCommand {
         Terminal.say("listeners          \(gateway.listeners.count)")
         Terminal.say("bootstrap servers  \(upstreams.joined(separator: ", "))")
         Terminal.say("LwM2M servers      \(servers.joined(separator: ", "))")
+        let timers = TransmissionPolicy(
+            device: gateway.deviceTransmission, upstream: gateway.upstreamTransmission,
+            handshake: gateway.deviceHandshake)
+        for line in timers.summary { Terminal.say(line) }
         Terminal.say(
             "capacity           \(capacity.sockets) devices at once: "
                 + "\(capacity.portsPerAddress) ports on each local address towards one server, and the limit of open files"

@@ -135,8 +135,16 @@ final class Stage: Sendable {
     }
 
     /// A device of the simulator that lives through its life once.
-    func device(_ arguments: [String]) throws -> Program {
-        try self.start("device", Programs.simulator, ["device", "--timeout", "60"] + arguments)
+    func device(_ arguments: [String], on library: DTLSLibrary = .openSSL) throws -> Program {
+        try self.start("device", library.simulator, ["device", "--timeout", "60"] + arguments)
+    }
+
+    /// What libcoap was built on.
+    enum DTLSLibrary: String, CaseIterable, Sendable {
+        case openSSL = "OpenSSL"
+        case gnuTLS = "GnuTLS"
+
+        fileprivate var simulator: String { self == .openSSL ? Programs.simulator : Programs.simulator + "-gnutls" }
     }
 
     /// The arguments of a device that comes over DTLS with the credentials of `sim`.

@@ -172,6 +172,11 @@ extension BootstrapSession {
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
             return
         }
+        if self.configuration.isAuditStrict {
+            // An order without credentials: the journal alone has to be on disk.
+            self.attempt?.storing += 1
+            actions.append(.store([], grants: []))
+        }
         guard self.attempt?.storing == 0 else {
             let waiting = Attempt.Operation(request: id, isFinish: true, stage: .waitingForStore)
             self.attempt?.step = .running(waiting)

@@ -104,7 +104,11 @@ package struct BootstrapSession: Sendable {
     var mintedIdentities: [PSKIdentity] { self.attempt?.minted.map(\.identity) ?? [] }
 
     mutating func startTimer(_ now: Instant) {
-        self.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
+        // A command may be on its way to the device for as long as the timers of that leg take.
+        let patience = max(
+            self.configuration.upstreamTransmission.exchangeLifetime,
+            self.configuration.deviceTransmission.exchangeLifetime)
+        self.deadline = now.advanced(by: patience)
     }
 
     /// Ends the attempt, and returns it for what is left to say of it.
