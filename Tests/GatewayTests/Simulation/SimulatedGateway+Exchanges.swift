@@ -52,7 +52,9 @@ extension SimulatedGateway {
         case .failed(let exchange, let failure) where session.deviceExchange == exchange:
             session.deviceExchange = nil
             session.endTransfer(isComplete: false)
-            session.bootstrap?.deviceFailed(failure, wallClock: work.wallClock, into: &work.actions)
+            session.bootstrap?.deviceFailed(
+                failure, now: work.now, wallClock: work.wallClock, into: &work.actions
+            )
         default: break
         }
     }
@@ -98,7 +100,9 @@ extension SimulatedGateway {
             switch self.pool.acquire(for: owner, upstreams) {
             case .granted(let lease, _, let upstream):
                 self.take(lease, for: association)
-                session.bootstrap?.leaseGranted(self.pool.upstreams[upstream], now: work.now, into: &work.actions)
+                session.bootstrap?.leaseGranted(
+                    self.pool.upstreams[upstream], wallClock: work.wallClock, into: &work.actions
+                )
             case .waiting(let lease): self.take(lease, for: association)
             case .refused(let cause, _):
                 session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.actions)
@@ -148,7 +152,8 @@ extension SimulatedGateway {
         case .ended(let cause):
             self.ended(cause, association)
             if cause == nil { self.discarded.remove(session.record.iccid) }
-        case .publish, .restore, .commit, .serversWritten, .journal, .warn: break
+        case .remember(let place): session.record.bootstrapPlace = place
+        case .publish, .restore, .commit, .serversWritten, .dropAnswer, .journal, .warn: break
         }
     }
 
@@ -180,7 +185,9 @@ extension SimulatedGateway {
         self.work(for: association) { work in
             switch news.kind {
             case .granted(let upstream):
-                session.bootstrap?.leaseGranted(self.pool.upstreams[upstream], now: work.now, into: &work.actions)
+                session.bootstrap?.leaseGranted(
+                    self.pool.upstreams[upstream], wallClock: work.wallClock, into: &work.actions
+                )
             case .refused(let cause):
                 session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.actions)
             case .broken(let cause):

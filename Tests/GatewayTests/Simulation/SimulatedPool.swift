@@ -162,7 +162,7 @@ final class SimulatedPool {
             case .dropped(.requestRejected):
                 self.machine.strayRequest(connection.id, now: now)
                 continue
-            case .dropped: continue
+            case .dropped, .retransmitted: continue
             case .settled(_, let settlement):
                 if let isAcknowledged = connection.settling, settlement != .sent {
                     connection.settling = isAcknowledged && settlement == .delivered
