@@ -25,8 +25,21 @@ enum HostileDocuments {
                 (try? PayloadCodec.decode(document.bytes, document.format, at: document.path)) == nil ? 0 : 1
             }
         }
+        let lists = [
+            ("a link for ever", Self.text("</0/0>", ",</3>")), ("attributes", Self.text("</3>", ";a")),
+            ("attributes in quotes", Self.text("</3>;a=\"", "\\\"", "\"")), ("blanks", Self.text("</3>,", " ")),
+            (
+                "999 links",
+                Array(
+                    (0..<999).map { "</42/\($0)>;ver=1.1;x=\"\(String(repeating: "y", count: 40))\"" }
+                        .joined(separator: ",").utf8)
+            ),
+        ]
+        for (name, list) in lists {
+            harness.measure("64 KiB links: " + name, bytes: list.count) { (try? LinkFormat(list))?.links.count ?? 0 }
+        }
         // A datagram is never longer than this.
-        let options = [0x40, 3, 0, 1] + [UInt8](repeating: 0x00, count: 65_000)
+        let options = [0x40, 3, 0, 1] as [UInt8] + [UInt8](repeating: 0x00, count: 65_000)
         harness.measure("64 KiB CoAP: options without a value", bytes: options.count) {
             options.withUnsafeBytes { (try? CoAPCodec.decode($0)) == nil ? 0 : 1 }
         }
@@ -43,14 +56,20 @@ enum HostileDocuments {
         Self.filled(Array(head.utf8), Array(unit.utf8), Array(tail.utf8))
     }
 
+    /// The bytes of 1000 records, made of the two bytes of their numbers.
+    private static func records(_ record: (UInt8, UInt8) -> [UInt8]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        for id in (0..<1000).reversed() { bytes += record(UInt8(id >> 8), UInt8(id & 0xff)) }
+        return bytes
+    }
+
     private static var tlv: [Document] {
         let object = LwM2MPath(42)
-        // Resources of an instance, with descending numbers and without values.
-        let resources = (0..<1000).reversed().flatMap { [0xE0, UInt8($0 >> 8), UInt8($0 & 0xff)] }
-        let long = (0..<1000).flatMap {
-            [0xE8, UInt8($0 >> 8), UInt8($0 & 0xff), 60] + [UInt8](repeating: 1, count: 60)
-        }
-        let instances = (0..<1000).flatMap { [0x20, UInt8($0 >> 8), UInt8($0 & 0xff)] }
+        // Descending numbers.
+        let resources = Self.records { [0xE0, $0, $1] }
+        let value = [UInt8](repeating: 1, count: 60)
+        let long = Self.records { [0xE8, $0, $1, 60] + value }
+        let instances = Self.records { [0x20, $0, $1] }
         return [
             Document("TLV: 1000 resources", .tlv, LwM2MPath(42, 0), resources),
             Document("TLV: 1000 resources of 60 bytes", .tlv, LwM2MPath(42, 0), long),
@@ -101,26 +120,37 @@ enum HostileDocuments {
 
     private static var cbor: [Document] {
         let instance = LwM2MPath(42, 0)
-        let records = (0..<1000).reversed().flatMap { id in
+        let name = Array("/42/0/0".utf8)
+        var records: [UInt8] = []
+        for id in (0..<1000).reversed() {
             let name = Array("/42/0/\(id)".utf8)
-            return [0xA2, 0, 0x60 + UInt8(name.count)] + name + [2, 0x19, 1, 0]
+            records += [0xA2, 0, 0x60 + UInt8(name.count)]
+            records += name
+            records += [2, 0x19, 1, 0]
         }
-        let pairs = (0..<1000).reversed().flatMap { [0x19, UInt8($0 >> 8), UInt8($0 & 0xFF), 0x19, 1, 0] }
-        let head = [0x81, 0xA3, 0, 0x67] + Array("/42/0/0".utf8) + [2, 1, 0x18, 99]
-        let fields = (0..<5000).flatMap { [0x19, UInt8(($0 + 300) >> 8), UInt8(($0 + 300) & 0xff), 0] }
-        let chunks: [UInt8] = [0x81, 0xA2, 0, 0x67] + Array("/42/0/0".utf8) + [8, 0x5F]
+        let pairs = Self.records { [0x19, $0, $1, 0x19, 1, 0] }
+        var head: [UInt8] = [0x81, 0xA3, 0, 0x67]
+        head += name
+        head += [2, 1, 0x18, 99]
+        var fields: [UInt8] = [0x81, 0xBF, 0, 0x67]
+        fields += name
+        fields += [2, 1]
+        for id in 300..<5300 { fields += [0x19, UInt8(id >> 8), UInt8(id & 0xff), 0] }
+        fields += [0xFF]
+        var chunks: [UInt8] = [0x81, 0xA2, 0, 0x67]
+        chunks += name
+        chunks += [8, 0x5F]
         return [
-            Document("SenML CBOR: 1000 values", .senMLCBOR, instance, [0x9F] + records + [0xFF]),
+            Document("SenML CBOR: 1000 values", .senMLCBOR, instance, ([0x9F] as [UInt8]) + records + [0xFF]),
             Document(
-                "SenML CBOR: unknown fields", .senMLCBOR, instance,
-                [0x81, 0xBF, 0, 0x67] + Array("/42/0/0".utf8) + [2, 1] + fields + [0xFF]),
+                "SenML CBOR: unknown fields", .senMLCBOR, instance, fields),
             Document("SenML CBOR: empty chunks", .senMLCBOR, instance, Self.filled(chunks, [0x40], [0xFF])),
             Document("SenML CBOR: chunks of a byte", .senMLCBOR, instance, Self.filled(chunks, [0x41, 0], [0xFF])),
             Document("SenML CBOR: items to be ignored", .senMLCBOR, instance, Self.filled(head + [0x9F], [0], [0xFF])),
             Document("SenML CBOR: nested arrays", .senMLCBOR, instance, Self.filled(head, [0x81])),
             Document("SenML CBOR: tags", .senMLCBOR, instance, Self.filled(head, [0xC1])),
             Document("SenML CBOR: empty records", .senMLCBOR, instance, Self.filled([0x9F], [0xA0], [0xFF])),
-            Document("LwM2M CBOR: 1000 values", .lwm2mCBOR, instance, [0xBF] + pairs + [0xFF]),
+            Document("LwM2M CBOR: 1000 values", .lwm2mCBOR, instance, ([0xBF] as [UInt8]) + pairs + [0xFF]),
             Document(
                 "LwM2M CBOR: long keys", .lwm2mCBOR, instance, Self.filled([0xBF], [0x84, 0, 0, 0, 0, 1], [0xFF])),
             Document("LwM2M CBOR: maps of nothing", .lwm2mCBOR, LwM2MPath(42), Self.filled([0xBF], [0, 0xA0], [0xFF])),

@@ -11,6 +11,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case lwm2mCBOR = "lwm2m-cbor"
     case omaJSON = "oma-json"
     case singleValue = "single-value"
+    case linkFormat = "link-format"
 
     /// Runs the target on one input.
     ///
@@ -27,6 +28,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .lwm2mCBOR: try PayloadEntry.run(input, .lwm2mCBOR)
         case .omaJSON: try PayloadEntry.run(input, .json)
         case .singleValue: try PayloadEntry.runSingleValue(input)
+        case .linkFormat: try LinkFormatEntry.run(input)
         }
     }
 }

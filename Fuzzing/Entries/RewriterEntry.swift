@@ -9,6 +9,7 @@ enum RewriterEntry {
         var cursor = InputCursor(input)
         guard let setting = Setting(cursor.byte()) else { throw Finding("the setting is no good") }
         var rewriter = setting.rewriter
+        let formats: [UInt16] = [11542, 110, 112, 11543, 11544, 1542, 0, 60]
         while !cursor.isAtEnd {
             switch cursor.byte() & 7 {
             case 0: rewriter.reset()
@@ -16,12 +17,21 @@ enum RewriterEntry {
                 let form = cursor.byte()
                 let path = [LwM2MPath(0), LwM2MPath(1), LwM2MPath(0, 0), LwM2MPath(0, 1), LwM2MPath(1, 0)]
                     .map { $0.segments }
-                let formats: [UInt16] = [11542, 110, 112, 11543, 11544, 1542, 0, 60]
                 let request = CoAPRequest(
                     .put, path: path[Int(form >> 3) % path.count], contentFormat: formats[Int(form & 7)],
                     payload: Array(cursor.bytes())
                 )
                 try Self.take(request, setting, &rewriter)
+            case 3:
+                let format = cursor.byte()
+                try Self.take(pack: Array(cursor.bytes()), format, setting, &rewriter)
+            case 4: try Self.discover(Array(cursor.bytes()), rewriter)
+            case 5:
+                let form = cursor.byte()
+                let format = formats[Int(form & 7)]
+                let path = form & 8 == 0 ? LwM2MPath(1) : LwM2MPath(2, UInt16(form >> 4))
+                _ = try? rewriter.answer(toRead: Array(cursor.bytes()), contentFormat: format, of: path)
+            case 6: try Self.release(setting, &rewriter)
             default:
                 guard let message = try? CoAPCodec.decode(cursor.bytes()), message.code.isRequest else { continue }
                 try Self.take(
@@ -40,12 +50,14 @@ enum RewriterEntry {
         )
         switch operation {
         case .delete(let path): _ = try? rewriter.permitDelete(path)
+        case .write(let path) where AccountRewriter.holds(path):
+            try? rewriter.hold(path, contentFormat: request.contentFormat, payload: request.payload)
         case .write:
             do {
                 let written = try rewriter.rewrite(
                     path: path, contentFormat: request.contentFormat, payload: request.payload, mint: setting.mint
                 )
-                try Self.check(written, of: request, setting)
+                try Self.check(written, setting)
                 // Upstream repeats a write of which it has not got the answer (T30).
                 var second = rewriter
                 let again = try? second.rewrite(
@@ -76,10 +88,46 @@ enum RewriterEntry {
         try Finding.check(arrived == message, "a write does not come through as it was")
     }
 
-    /// Nothing of upstream's goes on where an account leads to the gateway (T42).
-    private static func check(
-        _ written: RewrittenWrite, of request: CoAPRequest, _ setting: Setting
+    /// What was held goes on as whole instances.
+    private static func release(_ setting: Setting, _ rewriter: inout AccountRewriter) throws(Finding) {
+        // One for each account that there may be, and no more.
+        for _ in 0..<2 * AccountRewriter.maximumAccounts {
+            guard let path = rewriter.nextHeld(before: .root) else { return }
+            do {
+                let written = try rewriter.rewriteHeld(path, mint: setting.mint)
+                try Self.check(written, setting)
+                try Self.forward(written)
+                rewriter.heldWasWritten(path)
+            } catch let error as Finding { throw error } catch { rewriter.heldWasRefused(path) }
+        }
+        try Finding.check(rewriter.nextHeld(before: .root) == nil, "what is held never ends")
+    }
+
+    private static func take(
+        pack: [UInt8], _ format: UInt8, _ setting: Setting, _ rewriter: inout AccountRewriter
     ) throws(Finding) {
+        let formats: [UInt16] = [110, 112, 11544, 11542]
+        let number = formats[Int(format & 3)]
+        do {
+            let written = try rewriter.rewrite(pack: pack, contentFormat: number, mint: setting.mint)
+            guard
+                let objects = try? PayloadCodec.decodePack(written.payload, ContentFormat(rawValue: number))
+            else { throw Finding("a pack for the device cannot be read") }
+            let security = objects.first(where: { $0.id == 0 })
+            try Self.check(security.map(\.instances) ?? [], written.accounts, setting)
+        } catch let error as Finding { throw error } catch let error as RewriteRefusal {
+            try Finding.check(error.cause != .internal, "the gateway fails: \(error.message)")
+        } catch { throw Finding("an error of another kind: \(error)") }
+    }
+
+    /// A server is not told of accounts that it did not write, and the list stays one.
+    private static func discover(_ list: [UInt8], _ rewriter: AccountRewriter) throws(Finding) {
+        guard let answer = try? rewriter.answer(toDiscover: list) else { return }
+        try Finding.check((try? LinkFormat(answer)) != nil || answer.count > LinkFormat.maximumSize, "no list goes on")
+    }
+
+    /// Nothing of upstream's goes on where an account leads to the gateway (T42).
+    private static func check(_ written: RewrittenWrite, _ setting: Setting) throws(Finding) {
         guard written.path.objectID == 0, let format = written.contentFormat else { return }
         guard let content = try? PayloadCodec.decode(written.payload, ContentFormat(rawValue: format), at: written.path)
         else { throw Finding("what goes on to the device cannot be read") }
@@ -89,12 +137,18 @@ enum RewriterEntry {
         case .instance(let one): instances = [one]
         case .resource: throw Finding("a single resource of an account goes on to the device")
         }
-        try Finding.check(instances.count == written.accounts.count, "not every account is told of")
+        try Self.check(instances, written.accounts, setting)
+    }
+
+    private static func check(
+        _ instances: [ObjectInstance], _ accounts: [AccountChange], _ setting: Setting
+    ) throws(Finding) {
+        try Finding.check(instances.count == accounts.count, "not every account is told of")
         for instance in instances {
             guard let account = try? SecurityAccount(instance) else {
                 throw Finding("the device gets no valid account")
             }
-            guard let change = written.accounts.first(where: { $0.instanceID == instance.id }) else {
+            guard let change = accounts.first(where: { $0.instanceID == instance.id }) else {
                 throw Finding("account \(instance.id) is not told of")
             }
             if change.server == nil, !change.isBootstrapServer {

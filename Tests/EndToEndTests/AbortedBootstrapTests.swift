@@ -67,6 +67,7 @@ struct AbortedBootstrapTests {
             ["wait:updated", "read:/3/0/0"], bootstrapServer: Self.commands
         ) {
             $0.upstreamPatience = "{ ack-timeout: 200ms, max-retransmit: 2, exchange-lifetime: \(patience) }"
+            $0.devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2, exchange-lifetime: \(patience) }"
             $0.relay = relay
         }
         let sim = try await stage.addSIM(to: gateway)
