@@ -22,6 +22,7 @@ let package = Package(
     products: [
         .executable(name: "bootgate", targets: ["bootgate"]),
         .executable(name: "bootgate-simulator", targets: ["bootgate-simulator"]),
+        .executable(name: "bootgate-simulator-gnutls", targets: ["bootgate-simulator-gnutls"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -40,7 +41,8 @@ let package = Package(
         cWolfSSL,
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CCoAP", pkgConfig: "libcoap-3-notls", providers: [.apt(["libcoap3-dev"])]),
-        .systemLibrary(name: "CCoAPOpenSSL", pkgConfig: "libcoap-3-openssl", providers: [.apt(["libcoap3-dev"])]),
+        // The headers are those of all variants of the library; which one is linked is the program's choice.
+        .systemLibrary(name: "CCoAPStack", providers: [.apt(["libcoap3-dev"])]),
 
         // Pure values and machines: no sockets, no clocks, no tasks.
         .target(name: "Timing"),
@@ -107,13 +109,22 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ]
         ),
-        .executableTarget(
-            name: "bootgate-simulator",
+        .target(
+            name: "Simulator",
             dependencies: [
-                "CCoAPOpenSSL",
+                "CCoAPStack",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Crypto", package: "swift-crypto"),
             ]
+        ),
+        // One simulator on two DTLS libraries: two variants of libcoap cannot share a process.
+        .executableTarget(
+            name: "bootgate-simulator", dependencies: ["Simulator"],
+            linkerSettings: [.linkedLibrary("coap-3-openssl")]
+        ),
+        .executableTarget(
+            name: "bootgate-simulator-gnutls", dependencies: ["Simulator"],
+            linkerSettings: [.linkedLibrary("coap-3-gnutls")]
         ),
 
         .testTarget(name: "TimingTests", dependencies: ["Timing"]),
@@ -150,13 +161,55 @@ let package = Package(
         ),
         .testTarget(name: "AdminTests", dependencies: ["Admin", "Gateway", "Records", "Secrets"]),
         .testTarget(
-            name: "BootgateTests", dependencies: ["bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP"]
+            name: "BootgateTests",
+            dependencies: [
+                "bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP",
+                .product(name: "Logging", package: "swift-log"),
+            ]
         ),
-        // Starts the built programs; nothing of them is linked, because two variants of libcoap cannot share a process.
-        .testTarget(name: "EndToEndTests", dependencies: [], resources: [.copy("Resources")]),
+        // What the fuzzer runs on its inputs, and the tests on the ones that are kept in `Fuzzing/Corpora`.
+        .target(
+            name: "FuzzEntries",
+            dependencies: ["CoAP", "DTLS", "Gateway", "LwM2M", "Secrets", "Timing"],
+            path: "Fuzzing/Entries"
+        ),
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzEntries"]),
+        // Starts the built programs; nothing of the simulator is linked, because two variants of libcoap cannot share a
+        // process. Of the gateway only what a device with connection IDs is made of: no other client has them.
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["CoAP", "DTLS", "Secrets", "Timing"],
+            resources: [.copy("Resources")]
+        ),
     ],
     swiftLanguageModes: [.v6]
 )
+
+// Programs that only `scripts/slow fuzz` and `scripts/benchmarks` build. The former says where the toolchain's fuzzer
+// is: its variant without a `main`, because the package manager gives each program one.
+let fuzzer = Context.environment["BOOTGATE_FUZZ"]
+if let fuzzer {
+    package.targets.append(
+        .executableTarget(
+            name: "bootgate-fuzz",
+            dependencies: ["FuzzEntries"],
+            path: "Fuzzing/Program",
+            linkerSettings: [.unsafeFlags(["-sanitize=address", "-use-ld=lld", fuzzer]), .linkedLibrary("stdc++")]
+        )
+    )
+}
+// Coverage for the fuzzer and checked memory in all targets of ours; all that is checked in debug builds stays checked.
+let instrumentation: [SwiftSetting] =
+    fuzzer != nil ? [.unsafeFlags(["-sanitize=fuzzer,address", "-enforce-exclusivity=checked"])] : []
+if Context.environment["BOOTGATE_BENCHMARKS"] != nil {
+    package.targets += [
+        .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
+        .executableTarget(
+            name: "bootgate-benchmarks",
+            dependencies: ["CAllocations", "CoAP", "Gateway", "LwM2M", "Secrets"],
+            path: "Benchmarks/Program"
+        ),
+    ]
+}
 
 // One set of rules for all targets of ours; `scripts/test` makes warnings errors.
 // Exclusive access is checked at run time in debug builds, with which all tests run; checking each access of a class's
@@ -171,5 +224,5 @@ for target in package.targets where target.type != .system {
             .enableUpcomingFeature("InternalImportsByDefault"),
             .enableUpcomingFeature("MemberImportVisibility"),
             .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
-        ]
+        ] + instrumentation
 }

@@ -47,7 +47,8 @@ package final class GatewayService: Sendable {
     /// `loop` is the shard's; the stores and the journal are shared by all shards.
     package init(
         configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
-        publications: PublicationDesk? = nil, rebootstraps: (any RebootstrapOrders)? = nil, audit: any AuditSink,
+        publications: PublicationDesk? = nil, rebootstraps: (any RebootstrapOrders)? = nil,
+        traces: (any TraceOrders)? = nil, audit: any AuditSink,
         logger: Logger, loop: any EventLoop
     ) {
         self.configuration = configuration
@@ -58,7 +59,9 @@ package final class GatewayService: Sendable {
             publications: publications, audit: audit, logger: logger,
             now: { .now }, wallClock: WallClock.microseconds, seed: UInt64.random(in: .min ... .max)
         )
+        environment.configuration.limits.sessions = configuration.limits.sessions ?? SessionCapacity.current()
         environment.rebootstraps = rebootstraps
+        environment.traces = traces
         self.environment = environment
     }
 

@@ -7,7 +7,7 @@ internal import Secrets
 /// The look-ups of the data path: one connection that only reads, on a thread of its own, with both files in one
 /// transaction.
 ///
-/// An unknown identity takes the same steps as a known one: three look-ups and one decryption each time, with stand-ins
+/// An unknown identity takes the same steps as a known one: four look-ups and one decryption each time, with stand-ins
 /// where nothing was found. What is left, reading the columns of a row, is a few microseconds.
 struct Lookup: Sendable {
     /// The schema name of `credentials.db` beside `sims.db`.
@@ -92,7 +92,7 @@ struct Lookup: Sendable {
                         },
                         { try self.record(from: $0) }
                     )
-                    if let found { return found }
+                    if let found { return try found.map { try self.placed($0, with: statements) } }
                 }
                 return nil
             }
@@ -100,7 +100,10 @@ struct Lookup: Sendable {
     }
 
     func record(iccid: String) async throws -> SIMRecord? {
-        try await self.reads.run { try SIMTable(key: self.key).record(iccid: iccid, in: $0.db) }
+        try await self.reads.run { statements in
+            let record = try SIMTable(key: self.key).record(iccid: iccid, in: statements.db)
+            return try record.map { try self.placed($0, with: statements) }
+        }
     }
 
     /// The newest living grant of each key, as far as the marks of revocation let it live.
@@ -125,12 +128,14 @@ struct Lookup: Sendable {
         let bootstrap: Statement
         let credential: Statement
         let sim: Statement
+        let place: Statement
 
         init(_ db: Database) throws {
             self.db = db
             self.bootstrap = try db.cachedStatement(sql: Self.bootstrapSQL)
             self.credential = try db.cachedStatement(sql: Self.credentialSQL)
             self.sim = try db.cachedStatement(sql: Self.simSQL)
+            self.place = try db.cachedStatement(sql: PlaceTable.sql(schema: Lookup.credentialsSchema))
         }
 
         private static let bootstrapSQL = "SELECT \(SIMTable.columns) FROM sims WHERE identity = ?"
@@ -156,7 +161,11 @@ struct Lookup: Sendable {
             decryptions += 1
             return try self.record(from: row)
         }
-        if let record = bootstrap.flatMap({ $0 }) { resolution = .bootstrap(record) }
+        let place = try PlaceTable.place(of: bootstrap.flatMap { $0 }?.iccid ?? "", in: db, with: statements.place)
+        if var record = bootstrap.flatMap({ $0 }) {
+            record.bootstrapPlace = place
+            resolution = .bootstrap(record)
+        }
         let found = try statements.credential.withFirstRow(in: db, binding: { $0.add(identity) }) { row in
             decryptions += 1
             return self.credential(identity, from: row, at: now)
@@ -171,6 +180,13 @@ struct Lookup: Sendable {
             _ = self.decoy.withUnsafeBytes { self.key.open($0, for: .sim(iccid: "")) }
         }
         return resolution
+    }
+
+    /// With where its device has the bootstrap account.
+    private func placed(_ record: SIMRecord, with statements: Statements) throws -> SIMRecord {
+        var record = record
+        record.bootstrapPlace = try PlaceTable.place(of: record.iccid, in: statements.db, with: statements.place)
+        return record
     }
 
     /// Nil for a record that cannot be read: it is as good as none, and the other look-ups of the batch go on.

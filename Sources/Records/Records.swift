@@ -102,6 +102,10 @@ extension Records: RecordStore {
 
     package func record(iccid: String) async throws -> SIMRecord? { try await self.lookup.record(iccid: iccid) }
 
+    package func remember(_ place: SIMRecord.BootstrapPlace, of iccid: String) async throws {
+        try await self.commits.run { statements in try PlaceTable.remember(place, of: iccid, in: statements.db) }
+    }
+
     package func changes() -> AsyncStream<RecordChange> { self.feed.changes() }
 }
 
@@ -219,6 +223,8 @@ extension Records {
             let now = clock()
             return try marks.flatMap { mark in
                 let limit = mark.isLive ? mark.at : nil
+                // Who comes back under this number may be another device.
+                if mark.cause == .removed { try PlaceTable.remember(.unknown, of: mark.iccid, in: statements.db) }
                 if mark.identity == nil {
                     try grantTable.revoke(
                         iccid: mark.iccid, server: mark.server, mintedUpTo: limit, at: now, in: statements.db

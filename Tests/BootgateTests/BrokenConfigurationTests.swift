@@ -384,14 +384,18 @@ struct BrokenConfigurationTests {
                 match: { ssid: 1 }
                 device: { secure: "coaps://edge.example.net" }
                 relay: { to: "coap://10.1.0.30" }
-            audit: { durability: strict, keep: 400d }
+            audit: { durability: strict, keep: 4h, syslog: { to: "udp://syslog.example.net:514", facility: local8 } }
             admin: { listen: "0.0.0.0:8684", tokens: [{ name: ops, role: chief, token: abc }] }
             """,
             "f.yaml:1:7: mode: audit is not there yet; write enforce, or leave the key out",
             "f.yaml:10:24: warning: servers.trackers.publish.leshan sends keys in clear; use https, or a network that "
                 + "nobody else is in",
-            "f.yaml:15:22: audit.durability: strict is not there yet; write batched, or leave the key out",
-            "f.yaml:15:36: warning: audit.keep: removal of old segments is not there yet; all segments are kept",
+            "f.yaml:15:36: audit.keep is 4h; expected at least 1d, or none",
+            "f.yaml:15:54: audit.syslog.to is 'udp://syslog.example.net:514'; expected an address and port, or the path of a "
+                + "socket, such as udp://127.0.0.1:514 or unix:/dev/log",
+            "f.yaml:15:96: audit.syslog.facility is 'local8'; expected one of: "
+                + "kern, user, mail, daemon, auth, syslog, lpr, news, uucp, cron, authpriv, ftp, ntp, audit, alert, clock, "
+                + "local0, local1, local2, local3, local4, local5, local6, local7; did you mean 'local0'?",
             "f.yaml:16:8: warning: admin: the admin interface is not there yet; nothing listens there",
             "f.yaml:16:18: admin.listen is no loopback address; without TLS, tokens would cross the network in clear",
             "f.yaml:16:62: admin.tokens[0].role is 'chief'; expected one of: viewer, operator",

@@ -93,6 +93,8 @@ struct ExitCodeTests {
         #expect(plain.status == 0)
         #expect(plain.output.hasSuffix("the configuration is good\n"))
         #expect(plain.complaints.isEmpty)
+        let json = try Workplace().run("check", "--json")
+        #expect(json.output.hasPrefix("{") && json.output.contains("\"servers\":[\"meters\"]"))
 
         let text = Workplace.configuration.replacing("coap://127.0.0.1:0", with: "coaps://127.0.0.1:0")
             .replacing("plain: \"coap:", with: "secure: \"coaps:")

@@ -28,8 +28,8 @@ struct ConfigurationReaderTests {
         credentials: { key-bytes: 16, identity-length: 24, use-within: 24h, overlap: 3d, max-age: 30d }
         dtls: { suites: [TLS_PSK_WITH_AES_128_GCM_SHA256, TLS_PSK_WITH_AES_128_CCM_8], connection-id: false }
         coap: { ack-timeout: 3s, block-size: 256, device: { ack-timeout: 4s, block-size: 64 }, upstream: { max-retransmit: 2 } }
-        pool: { min-idle: 2, wait: 500ms, quarantine: 5m, from: [10.1.0.1, 10.1.0.2] }
-        limits: { sessions: 100, half-open: 10, unanswered-per-source: 5, sessions-per-sim: 2, body: 4096 }
+        pool: { min-idle: 2, wait: 500ms, rest: 250ms, quarantine: 5m, from: [10.1.0.1, 10.1.0.2] }
+        limits: { sessions: 100, half-open: 10, unanswered-per-source: 5, sessions-per-sim: 2, body: 4KiB }
         audit: { durability: batched, signing-key: { file: /etc/keys/audit.key }, checkpoint: { every: 1m, records: 50 } }
         log: { level: debug, format: text }
         drain: 1m
@@ -74,6 +74,7 @@ struct ConfigurationReaderTests {
         #expect(gateway.upstreamTransmission.maximumRetransmissions == 2)
         #expect(gateway.pool.wait == .milliseconds(500))
         #expect(gateway.pool.quarantine == .seconds(300))
+        #expect(gateway.pool.rest == .milliseconds(250))
         #expect(gateway.pool.from.map(\.description) == ["10.1.0.1", "10.1.0.2"])
         #expect(gateway.limits.sessions == 100)
         #expect(gateway.drain == .seconds(60))

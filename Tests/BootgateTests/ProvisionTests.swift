@@ -166,11 +166,23 @@ struct ProvisionTests {
         #expect(unreachable.status == 78)
         #expect(unreachable.complaints.contains("no secure address"))
 
-        for arguments in [["--hex"], ["--format", "xml"], ["--instance", "65535"], ["--format", "leshan", "--hex"]] {
+        for arguments in [
+            ["--hex"], ["--format", "tlv", "--json"], ["--format", "xml"], ["--instance", "65535"],
+            ["--format", "leshan", "--hex"],
+        ] {
             let result = try place.runBare(["sim", "provision", Self.iccid] + arguments)
             #expect(result.status == 64, "\(arguments)")
             #expect(result.output.isEmpty)
         }
+    }
+
+    @Test("The table is to be had as JSON")
+    func tableAsJSON() throws {
+        let place = try Self.place("key=\(Self.key)")
+        let rows = try Self.line(place, "--json").split(separator: "\n")
+        #expect(rows.contains { $0.contains("\"path\":\"/0/0/5\"") && $0.contains(Self.key) })
+        let row = try Self.line(place).split(separator: "\n").first { $0.hasPrefix("/0/0/5") }
+        #expect(row?.contains(Self.key) == true)
     }
 
     @Test("A SIM that the gateway refuses is said to be so")

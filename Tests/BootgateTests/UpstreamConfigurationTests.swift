@@ -52,6 +52,19 @@ struct UpstreamConfigurationTests {
         #expect(configuration.upstreamKeys.map(\.path) == ["bootstrap.upstreams[1].key"])
     }
 
+    @Test("T40: packs are asked for only at bootstrap servers that are said to know them")
+    func packs() throws {
+        let text = Self.file(
+            upstream:
+                "coap://10.1.0.10, { uri: \"coap://10.1.0.11\", packs: true }, { uri: \"coap://10.1.0.12\", packs: false }"
+        )
+        #expect(complaints(text) == [])
+        let configuration = try #require(ConfigurationReader.read(text, folder: "").configuration)
+        #expect(configuration.gateway.bootstrap.upstreams.map(\.packs) == [false, true, false])
+        let wrong = Self.file(upstream: "coap://10.1.0.10", relay: "{ to: \"coap://10.1.0.20\", packs: true }")
+        #expect(complaints(wrong).contains { $0.contains("packs") })
+    }
+
     @Test("A relay takes written credentials, or a fixed pair with a warning")
     func relays() throws {
         let written = Self.file(

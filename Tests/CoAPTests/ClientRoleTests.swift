@@ -116,6 +116,7 @@ struct ClientRoleTests {
         }
         #expect(transmitted(events) == [CoAPMessage](repeating: transmitted(sent)[0], count: 4))
         #expect(reported(events) == [.failed(id, .unacknowledged)])
+        #expect(events.count { $0 == .retransmitted } == 4)
         #expect(times.count == 5)
         #expect(times[0] >= .seconds(2) && times[0] <= .seconds(3), "seed \(seed)")
         for (index, time) in times.enumerated() {

@@ -160,7 +160,9 @@ struct OptionPolicyTests {
         ((258, [2]), true, true),
     ]
 
-    @Test("A request with an option that must be understood gets 4.02 as CON and nothing as NON", arguments: cases)
+    @Test(
+        "T31: a request with an option that must be understood, OSCORE among them, gets 4.02 as CON and nothing as NON",
+        arguments: cases)
     func requests(option: (UInt16, [UInt8]), endpoint: Bool, proxy: Bool) throws {
         for (policy, isTaken) in [(OptionPolicy.endpoint, endpoint), (.proxy, proxy)] {
             var script = Script(policy)

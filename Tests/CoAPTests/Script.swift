@@ -92,10 +92,13 @@ func transmitted(_ events: [Event]) -> [CoAPMessage] {
     }
 }
 
-/// The events without the datagrams.
+/// The events without the datagrams, and without word of their repetition.
 func reported(_ events: [Event]) -> [Event] {
     events.filter { event in
-        if case .transmit = event { false } else { true }
+        switch event {
+        case .transmit, .retransmitted: false
+        default: true
+        }
     }
 }
 

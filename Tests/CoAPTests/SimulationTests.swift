@@ -127,6 +127,8 @@ private struct Simulation {
             switch event {
             case .transmit(let datagram):
                 self.transmit(datagram, to: 1 - party)
+            case .retransmitted:
+                break
             case .request(let id, let request):
                 self.parties[party].served[request.payload, default: 0] += 1
                 self.plan(.respond(id, payload: request.payload), for: party, within: 0...4_000)

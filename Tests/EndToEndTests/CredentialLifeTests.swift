@@ -49,7 +49,7 @@ struct CredentialLifeTests {
             let returning = try stage.device(["--account", file, "--endpoint", sim.iccid, "--once"])
             #expect(try await returning.exit(within: .seconds(60)) == 1)
             #expect(try await returning.event("failed").text("code") == "4.03")
-            try await gateway.record("registration.refused", of: sim, cause: "unauthorized")
+            try await gateway.record("registration.refused", of: sim, cause: "credential replaced or expired")
             #expect(management.program.output.events("registered").count == registered)
         }
     }

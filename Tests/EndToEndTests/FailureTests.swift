@@ -69,6 +69,31 @@ struct FailureTests {
         }
     }
 
+    @Test("A gateway without room says 5.03 to a plain device, and nothing to a hello")
+    func overload() async throws {
+        try await Stage.run { stage in
+            let (gateway, bootstrap, _) = try await stage.everything(more: "limits: { sessions: 1 }")
+            let first = try await stage.addSIM(to: gateway)
+            // It falls silent; its session stays.
+            let device = try stage.device(
+                stage.credentials(first, at: gateway) + ["--bootstrap-only", "--vanish-after", "1"])
+            try await gateway.record("bootstrap.failed", of: first)
+            let sim = try await stage.addSIM(to: gateway, ["address=\(stage.address)"])
+            let plain = try stage.device([
+                "--bootstrap", gateway.plain, "--endpoint", sim.iccid, "--bind", stage.address, "--bootstrap-only",
+            ])
+            #expect(try await plain.exit(within: .seconds(60)) == 1)
+            #expect(try await plain.event("failed").text("code") == "5.03")
+            let secure = try stage.device(
+                stage.credentials(sim, at: gateway) + ["--bootstrap-only", "--patience", "3"])
+            #expect(try await secure.exit(within: .seconds(60)) == 1)
+            #expect(secure.output.events("connected").isEmpty)
+            #expect(bootstrap.program.output.events("request").count == 1)
+            try await gateway.remedy(for: "limit")
+            device.signal(SIGKILL)
+        }
+    }
+
     @Test("A retired SIM fails in silence")
     func retired() async throws {
         try await Stage.run { stage in
@@ -207,7 +232,9 @@ struct FailureTests {
             // While the server goes on with what was for the first, the second asks.
             let device = try stage.device(stage.credentials(other, at: gateway) + ["--bootstrap-only"])
             #expect(try await device.exit(within: .seconds(60)) == 0)
-            #expect(device.output.events("request").map { $0.text("path") } == ["/", "/0/0", "/1/0", "/0/1", "/bs"])
+            // In its first bootstrap it is asked where it has its own account (T20).
+            #expect(
+                device.output.events("request").map { $0.text("path") } == ["/", "/0", "/0/0", "/1/0", "/0/1", "/bs"])
             try await bootstrap.program.event("undelivered") {
                 $0.text("endpoint") == sim.iccid && $0.text("reason") == "reset"
             }

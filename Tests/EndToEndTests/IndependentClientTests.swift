@@ -69,3 +69,51 @@ struct IndependentClientTests {
         return [0x44, 0x02, 0x12, 0x34, 1, 2, 3, 4, 0xB2] + "bs".utf8 + [0x4D, UInt8(query.count - 13)] + query
     }
 }
+
+/// Whole bootstraps of devices whose DTLS, CoAP and content formats share no code with the gateway's.
+@Suite("Independent devices bootstrap, in every format and block size")
+struct IndependentDeviceTests {
+    struct Case: Sendable, CustomTestStringConvertible {
+        let library: Stage.DTLSLibrary
+        let format: String
+        let blockSize: Int
+
+        var testDescription: String {
+            "libcoap on \(self.library.rawValue), \(self.format), blocks of \(self.blockSize)"
+        }
+
+        static let formats = ["tlv", "senml-json", "senml-cbor"]
+
+        static let all = Stage.DTLSLibrary.allCases.flatMap { library in
+            Self.formats.flatMap { format in
+                [16, 32, 64, 128, 256, 512, 1024].map { Case(library: library, format: format, blockSize: $0) }
+            }
+        }
+    }
+
+    @Test("Over DTLS, accounts and settings arrive as they were meant", arguments: Case.all)
+    func bootstrap(_ test: Case) async throws {
+        try await Stage.run { stage in
+            let (gateway, bootstrap, _) = try await stage.everything(
+                bootstrapServer: ["--format", test.format, "--block-size", "\(test.blockSize)"],
+                blocks: (upstream: test.blockSize, device: test.blockSize))
+            let sim = try await stage.addSIM(to: gateway)
+            let device = try stage.device(
+                stage.credentials(sim, at: gateway) + ["--bootstrap-only"], on: test.library)
+            #expect(try await device.exit(within: .seconds(60)) == 0)
+            #expect(try await device.event("started").text("dtls") == test.library.rawValue)
+
+            let accounts = device.output.events("account")
+            let server = try #require(accounts.first { $0.boolean("bootstrap") == false })
+            #expect(server.text("uri") == gateway.secure && server.integer("mode") == 0)
+            #expect(server.integer("ssid") == 1111 && server.integer("keyBytes") == 16)
+            let back = try #require(accounts.first { $0.boolean("bootstrap") == true })
+            #expect(back.text("uri") == gateway.secure && back.text("identity") == sim.iccid)
+            #expect(back.integer("ssid") == 2222)
+            let settings = try #require(device.output.events("server").first)
+            #expect(settings.integer("ssid") == 1111 && settings.integer("lifetime") == 86400)
+            try await bootstrap.program.event("finished") { $0.text("endpoint") == sim.iccid }
+            try await gateway.record("bootstrap.finished", of: sim)
+        }
+    }
+}

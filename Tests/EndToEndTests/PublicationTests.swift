@@ -45,9 +45,9 @@ struct PublicationTests {
             let sim = try await stage.addSIM(to: gateway)
             let (status, _) = try await stage.bootstrap(sim, at: gateway)
             #expect(status == 1)
-            try await gateway.record("bootstrap.failed", of: sim, cause: "publication refused")
-            try await gateway.journal.event("credential.published") { $0.text("cause") == "publication refused" }
-            try await gateway.remedy(for: "publication refused")
+            try await gateway.record("bootstrap.failed", of: sim, cause: trouble.cause)
+            try await gateway.journal.event("credential.published") { $0.text("cause") == trouble.cause }
+            try await gateway.remedy(for: trouble.cause)
             try await gateway.program.logged("the outcome") { $0.text("outcome") == trouble.outcome }
             #expect(bootstrap.program.output.events("finished").isEmpty)
             #expect(server.program.output.events("put").isEmpty)
@@ -62,6 +62,14 @@ struct PublicationTests {
             case .refused: ["--refuse"]
             case .unreachable: []
             case .silent: ["--silent"]
+            }
+        }
+
+        var cause: String {
+            switch self {
+            case .refused: "publication refused"
+            case .unreachable: "publication unreachable"
+            case .silent: "publication unanswered"
             }
         }
 

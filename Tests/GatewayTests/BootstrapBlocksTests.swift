@@ -201,6 +201,22 @@ struct BootstrapBlocksTests {
         try await stage.stop()
     }
 
+    @Test("T42 An account that stops in the middle of its blocks keeps Finish from the device")
+    func unfinished() async throws {
+        let stage = try await Self.stage()
+        let device = try await self.begin(stage)
+        var message = stage.bootstrap.message(.put, ["0", "0"])
+        message.options.append(.block1, uint: 8 | 2)
+        message.payload = Self.bytes(64)
+        try stage.bootstrap.send(message)
+        #expect(try await stage.bootstrap.next().code == .continue)
+        try stage.bootstrap.command(.post, ["bs"])
+        #expect(try await stage.bootstrap.next().code == .notAcceptable)
+        try await device.roundTrip()
+        #expect(stage.audit.events.contains { $0.name == .bootstrapRefused && $0.cause == .upstreamMalformed })
+        try await stage.stop()
+    }
+
     @Test("A later block without the first ones gets 4.08, and nothing of it reaches the device")
     func incomplete() async throws {
         let stage = try await Self.stage()

@@ -12,6 +12,8 @@ struct BootstrapScript {
 
     var session: BootstrapSession
     var now = Instant.now
+    /// Microseconds.
+    var wallClock: Int64 = 0
     var actions: [BootstrapSession.Action] = []
     private var serial: UInt64 = 0
 
@@ -20,11 +22,12 @@ struct BootstrapScript {
 
     static func record(
         status: SIMRecord.Status = .active, policy: SIMRecord.EndpointPolicy = .match,
-        profile: SIMRecord.Profile = .follow
+        profile: SIMRecord.Profile = .follow, place: SIMRecord.BootstrapPlace = .instance(1)
     ) throws -> SIMRecord {
         SIMRecord(
             iccid: Self.iccid, endpoint: "meter-1", endpointPolicy: policy, identity: try #require(identity("meter-1")),
-            key: Secret([UInt8](0..<16)), status: status, profile: profile
+            key: Secret([UInt8](0..<16)), status: status, profile: profile,
+            bootstrapPlace: place
         )
     }
 
@@ -56,9 +59,10 @@ struct BootstrapScript {
         record: SIMRecord? = nil, arrival: GatewayConfiguration.Security = .dtls,
         upstreams: [GatewayConfiguration.Upstream] = [Self.upstream],
         publishedKeys: GatewayConfiguration.KeysPerEndpoint? = nil,
-        unmatched: GatewayConfiguration.Unmatched = .refuse
+        unmatched: GatewayConfiguration.Unmatched = .refuse, isAuditStrict: Bool = false
     ) throws {
         var configuration = Self.configuration(upstreams: upstreams)
+        configuration.isAuditStrict = isAuditStrict
         configuration.unmatched = unmatched
         if publishedKeys != nil {
             configuration.servers[0].relay = nil
@@ -97,9 +101,9 @@ struct BootstrapScript {
     mutating func deviceRequests(_ id: MessageLayer.RequestID, query: [String] = ["ep=meter-1"])
         -> [BootstrapSession.Action]
     {
-        self.play { session, now, out in
+        self.play { [wallClock] session, now, out in
             session.deviceRequested(
-                id, CoAPRequest(.post, path: ["bs"], query: query), now: now, wallClock: 0, into: &out
+                id, CoAPRequest(.post, path: ["bs"], query: query), now: now, wallClock: wallClock, into: &out
             )
         }
     }
@@ -108,13 +112,13 @@ struct BootstrapScript {
     mutating func leaseGranted(_ upstream: GatewayConfiguration.Upstream = Self.upstream)
         -> [BootstrapSession.Action]
     {
-        self.play { session, now, out in session.leaseGranted(upstream, now: now, into: &out) }
+        self.play { [wallClock] session, _, out in session.leaseGranted(upstream, wallClock: wallClock, into: &out) }
     }
 
     @discardableResult
     mutating func upstreamAnswers(_ code: CoAPCode) -> [BootstrapSession.Action] {
-        self.play { session, now, out in
-            session.upstreamAnswered(CoAPResponse(code), now: now, wallClock: 0, into: &out)
+        self.play { [wallClock] session, now, out in
+            session.upstreamAnswered(CoAPResponse(code), now: now, wallClock: wallClock, into: &out)
         }
     }
 
@@ -122,26 +126,40 @@ struct BootstrapScript {
     mutating func upstreamRequests(_ id: MessageLayer.RequestID, _ request: CoAPRequest)
         -> [BootstrapSession.Action]
     {
-        self.play { session, now, out in
-            session.upstreamRequested(id, request, now: now, wallClock: 0, into: &out)
+        self.play { [wallClock] session, now, out in
+            session.upstreamRequested(id, request, now: now, wallClock: wallClock, into: &out)
         }
     }
 
     @discardableResult
     mutating func deviceAnswers(_ code: CoAPCode) -> [BootstrapSession.Action] {
-        self.play { session, now, out in
-            session.deviceAnswered(CoAPResponse(code), now: now, wallClock: 0, into: &out)
+        self.deviceAnswers(CoAPResponse(code))
+    }
+
+    @discardableResult
+    mutating func deviceAnswers(_ response: CoAPResponse) -> [BootstrapSession.Action] {
+        self.play { [wallClock] session, now, out in
+            session.deviceAnswered(response, now: now, wallClock: wallClock, into: &out)
         }
+    }
+
+    /// A list of links.
+    @discardableResult
+    mutating func deviceAnswers(links: String) -> [BootstrapSession.Action] {
+        self.deviceAnswers(CoAPResponse(.content, contentFormat: 40, payload: Array(links.utf8)))
     }
 
     @discardableResult
     mutating func stored(_ failure: FailureCause? = nil) -> [BootstrapSession.Action] {
-        self.play { session, _, out in session.credentialsStored(failure, wallClock: 0, into: &out) }
+        self.play { [wallClock] session, _, out in session.credentialsStored(failure, wallClock: wallClock, into: &out)
+        }
     }
 
     @discardableResult
     mutating func published(_ failure: FailureCause? = nil) -> [BootstrapSession.Action] {
-        self.play { session, _, out in session.credentialsPublished(failure, wallClock: 0, into: &out) }
+        self.play { [wallClock] session, _, out in
+            session.credentialsPublished(failure, wallClock: wallClock, into: &out)
+        }
     }
 
     /// From the device's request to the 2.04 that it gets.

@@ -95,6 +95,40 @@ struct BootstrapSessionTests {
         )
     }
 
+    @Test("T3: a late Finish of a superseded bootstrap does not pass; its credentials are gone")
+    func lateFinishDoesNotPass() throws {
+        var script = try BootstrapScript()
+        script.begin()
+        script.upstreamRequests(script.nextID(), BootstrapScript.write(BootstrapScript.serverAccount, to: ["0", "0"]))
+        script.stored()
+        script.deviceAnswers(.changed)
+        script.deviceRequests(script.nextID())
+        // The server has sent it before it knows of the new request.
+        let late = script.nextID()
+        script.upstreamRequests(late, BootstrapScript.finish)
+        #expect(script.upstreamAnswers(.changed).last == .answerUpstream(late, CoAPResponse(.notAcceptable)))
+        // The new bootstrap goes on as if nothing had been.
+        script.upstreamRequests(script.nextID(), BootstrapScript.write(BootstrapScript.serverAccount, to: ["0", "0"]))
+        script.stored()
+        script.deviceAnswers(.changed)
+        #expect(
+            script.upstreamRequests(script.nextID(), BootstrapScript.finish) == [.requestDevice(BootstrapScript.finish)]
+        )
+    }
+
+    @Test("T5: what a server sent before it was given up is not taken for the next server's")
+    func heldRequestsEndWithTheirServer() throws {
+        var script = try BootstrapScript(upstreams: [BootstrapScript.upstream, BootstrapScript.second])
+        let request = script.nextID()
+        script.deviceRequests(request)
+        script.leaseGranted()
+        script.upstreamRequests(script.nextID(), BootstrapScript.deleteAll)
+        // Its 2.04 never comes.
+        script.play { session, _, out in session.upstreamFailed(.unacknowledged, wallClock: 0, into: &out) }
+        script.leaseGranted(BootstrapScript.second)
+        #expect(script.upstreamAnswers(.changed) == [.answerDevice(request, CoAPResponse(.changed))])
+    }
+
     @Test("T3: a new request supersedes the running bootstrap and goes upstream on the same lease")
     func newestRequestWins() throws {
         var script = try BootstrapScript()
@@ -146,7 +180,24 @@ struct BootstrapSessionTests {
         #expect(script.stored() == [.requestDevice(BootstrapScript.finish)])
     }
 
-    @Test("Credentials that cannot be stored end the bootstrap before Finish")
+    @Test("With a strict journal Finish waits for the disk also where nothing was minted, and fails with it")
+    func finishWaitsForTheJournal() throws {
+        for failure in [FailureCause?.none, .storeUnavailable] {
+            var script = try BootstrapScript(isAuditStrict: true)
+            script.begin()
+            let finish = script.nextID()
+            #expect(script.upstreamRequests(finish, BootstrapScript.finish) == [.store([], grants: [])])
+            if failure == nil {
+                #expect(script.stored() == [.requestDevice(BootstrapScript.finish)])
+            } else {
+                let actions = script.stored(failure)
+                #expect(actions.first == .answerUpstream(finish, CoAPResponse(.internalServerError)))
+                #expect(script.ends == [.storeUnavailable])
+            }
+        }
+    }
+
+    @Test("T39: credentials that cannot be stored end the bootstrap before Finish")
     func storeFails() throws {
         var script = try BootstrapScript()
         script.begin()
@@ -193,7 +244,7 @@ struct BootstrapSessionTests {
         )
     }
 
-    @Test("What the device refused is the cause of the end when it leaves")
+    @Test("T42: what the device refused is the cause of the end when it leaves")
     func refusalOfTheDevice() throws {
         var finish = try BootstrapScript()
         finish.begin()
@@ -222,7 +273,7 @@ struct BootstrapSessionTests {
         script.begin()
         let delete = script.nextID()
         script.upstreamRequests(delete, BootstrapScript.deleteAll)
-        let out = script.play { session, _, out in session.deviceFailed(failure, wallClock: 0, into: &out) }
+        let out = script.play { session, now, out in session.deviceFailed(failure, now: now, wallClock: 0, into: &out) }
         #expect(out == [.answerUpstream(delete, CoAPResponse(code)), .releaseLease(.parked)])
         #expect(script.ends == [cause])
     }
@@ -237,7 +288,9 @@ struct BootstrapSessionTests {
         script.deviceAnswers(.changed)
         script.stored()
         script.upstreamRequests(script.nextID(), BootstrapScript.finish)
-        let out = script.play { session, _, out in session.deviceFailed(.unacknowledged, wallClock: 0, into: &out) }
+        let out = script.play { session, now, out in
+            session.deviceFailed(.unacknowledged, now: now, wallClock: 0, into: &out)
+        }
         #expect(!out.contains { if case .discard = $0 { true } else { false } })
     }
 
@@ -270,7 +323,7 @@ struct BootstrapSessionTests {
         #expect(out == [.answerDevice(request, CoAPResponse(.serviceUnavailable, maxAge: 60))])
     }
 
-    @Test("A server that never finishes: the bootstrap ends when the device has given up too")
+    @Test("T38: a server that never finishes: the bootstrap ends when the device has given up too")
     func noFinish() throws {
         var script = try BootstrapScript()
         script.begin()
@@ -279,6 +332,18 @@ struct BootstrapSessionTests {
         let out = script.play { session, now, out in session.handleDeadline(now: now, wallClock: 0, into: &out) }
         #expect(out == [.releaseLease(.parked)])
         #expect(script.ends == [.upstreamSilent])
+    }
+
+    @Test("A device that is still being asked when the time is over is the one that does not answer")
+    func slowDevice() throws {
+        var script = try BootstrapScript()
+        script.begin()
+        let delete = script.nextID()
+        script.upstreamRequests(delete, CoAPRequest(.delete, path: ["0"]))
+        script.now = try #require(script.session.deadline)
+        let out = script.play { session, now, out in session.handleDeadline(now: now, wallClock: 0, into: &out) }
+        #expect(out == [.answerUpstream(delete, CoAPResponse(.gatewayTimeout)), .releaseLease(.parked)])
+        #expect(script.ends == [.deviceUnreachable])
     }
 
     @Test(
@@ -313,10 +378,11 @@ struct BootstrapSessionTests {
         #expect(script.leaseGranted() == [.requestUpstream(CoAPRequest(.post, path: ["bs"], query: ["ep=meter-1"]))])
     }
 
-    @Test("T14: other query parameters do not go upstream")
+    @Test("T14: other query parameters do not go upstream, and ep comes first")
     func foreignParametersStay() throws {
         var script = try BootstrapScript()
-        script.deviceRequests(script.nextID(), query: ["x=1", "ep=meter-1", "pct=112"])
-        #expect(script.leaseGranted() == [.requestUpstream(CoAPRequest(.post, path: ["bs"], query: ["ep=meter-1"]))])
+        script.deviceRequests(script.nextID(), query: ["x=1", "pct=112", "ep=meter-1"])
+        let request = CoAPRequest(.post, path: ["bs"], query: ["ep=meter-1", "pct=112"])
+        #expect(script.leaseGranted() == [.requestUpstream(request)])
     }
 }

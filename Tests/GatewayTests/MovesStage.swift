@@ -120,12 +120,16 @@ struct StagedRecords: RecordStore, CredentialStore {
 
     private static func record(_ number: Int) -> SIMRecord? {
         PSKIdentity(Self.meter(number)).map {
-            SIMRecord(iccid: "iccid-\(number)", endpoint: Self.meter(number), identity: $0, key: Self.key)
+            SIMRecord(
+                iccid: "iccid-\(number)", endpoint: Self.meter(number), identity: $0, key: Self.key,
+                bootstrapPlace: .instance(1)
+            )
         }
     }
 
     func resolve(addresses: [IPAddress]) async throws -> [SIMRecord?] { addresses.map { _ in nil } }
     func record(iccid: String) async throws -> SIMRecord? { nil }
+    func remember(_ place: SIMRecord.BootstrapPlace, of iccid: String) async throws {}
     func changes() -> AsyncStream<RecordChange> { AsyncStream { $0.finish() } }
     func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws -> [OneTimeCredential] { [] }
     func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] { [] }
@@ -268,8 +272,11 @@ final class MovingDevice {
         self.flush()
     }
 
-    func request(_ code: CoAPCode, _ path: [String], query: [String] = []) throws {
-        try self.send(self.dialogue.message(code, path, query: query))
+    /// `block2`: asks for this block of 64 bytes of the answer.
+    func request(_ code: CoAPCode, _ path: [String], query: [String] = [], block2: UInt32? = nil) throws {
+        var message = self.dialogue.message(code, path, query: query)
+        if let block2 { message.options.append(.block2, uint: block2 << 4 | 2) }
+        try self.send(message)
     }
 
     /// The next message, repetitions left out.

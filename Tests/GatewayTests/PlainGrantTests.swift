@@ -68,7 +68,7 @@ struct PlainGrantTests {
         arguments: [OneTimeCredential.State.replaced, .revoked, .expired, nil])
     func refused(state: OneTimeCredential.State?) throws {
         let record = try BootstrapScript.record()
-        #expect(self.judge(record, state.map { self.grant($0) }) == .refuse(.unauthorized, .forbidden))
+        #expect(self.judge(record, state.map { self.grant($0) }) == .refuse(.notBootstrapped, .forbidden))
     }
 
     @Test("What the record forbids is 4.00 with a grant, too")

@@ -90,7 +90,9 @@ struct PublishedBootstrapTests {
         let actions =
             answers
             ? script.deviceAnswers(.internalServerError)
-            : script.play { session, _, out in session.deviceFailed(.unacknowledged, wallClock: 0, into: &out) }
+            : script.play { session, now, out in
+                session.deviceFailed(.unacknowledged, now: now, wallClock: 0, into: &out)
+            }
         #expect(actions.contains(.restore(minted)))
         // Its fate is not known, so the store keeps it (T10).
         #expect(!actions.contains(.discard(minted.map(\.identity), grants: [])))

@@ -66,12 +66,13 @@ struct RegistrationErrandTests {
     private static let discover = CoAPRequest(.get, path: ["1"], accept: 40)
 
     /// `/1/0` for the server 2000 and `/1/3` for the server 1111.
+    private static let instances = PathContent.instances([
+        ObjectInstance(id: 0, resources: [Resource(id: 0, value: .single([0x07, 0xD0]))]),
+        ObjectInstance(id: 3, resources: [Resource(id: 0, value: .single([0x04, 0x57]))]),
+    ])
+
     private static func servers() throws -> CoAPResponse {
-        let content = PathContent.instances([
-            ObjectInstance(id: 0, resources: [Resource(id: 0, value: .single([0x07, 0xD0]))]),
-            ObjectInstance(id: 3, resources: [Resource(id: 0, value: .single([0x04, 0x57]))]),
-        ])
-        return CoAPResponse(.content, contentFormat: 11542, payload: try TLV.encode(content))
+        CoAPResponse(.content, contentFormat: 11542, payload: try TLV.encode(Self.instances))
     }
 
     private static func links(_ text: String) -> CoAPResponse {
@@ -138,7 +139,7 @@ struct RegistrationErrandTests {
 
     @Test(
         "A device that refuses the trigger is not asked for ever",
-        arguments: [CoAPCode.methodNotAllowed, .unauthorized])
+        arguments: [CoAPCode.methodNotAllowed, .notAcceptable, .badRequest, .notImplemented])
     func refused(code: CoAPCode) throws {
         var script = try Script()
         script.register()
@@ -146,6 +147,33 @@ struct RegistrationErrandTests {
         let out = try script.deviceAnswersErrand(CoAPResponse(code))
         #expect(out.contains(.orderSettled(Script.order)))
         #expect(out.outcome["code"] == .text(code.description))
+    }
+
+    @Test(
+        "A device that refuses for now gets the trigger at its next contact; the journal says it once",
+        arguments: [CoAPCode.unauthorized, .forbidden, .tooManyRequests, .serviceUnavailable])
+    func refusedForNow(code: CoAPCode) throws {
+        var script = try Script()
+        script.register()
+        _ = script.order(instance: 3)
+        for attempt in 0..<3 {
+            let out = try script.deviceAnswersErrand(CoAPResponse(code))
+            #expect(!out.contains(.orderSettled(Script.order)))
+            #expect((out.journal(.simChanged) == nil) == (attempt > 0))
+            #expect(script.contact(UInt64(10 + attempt)).errand == Self.trigger)
+        }
+    }
+
+    @Test("The device may say its instances in any format", arguments: [110, 112, 11542, 11543, 11544] as [UInt16])
+    func readsAnyFormat(format: UInt16) throws {
+        var script = try Script()
+        script.register()
+        _ = script.order(instance: nil)
+        let answer = CoAPResponse(
+            .content, contentFormat: format,
+            payload: try PayloadCodec.encode(Self.instances, ContentFormat(rawValue: format), at: LwM2MPath(1))
+        )
+        #expect(try script.deviceAnswersErrand(answer) == [.askDevice(Self.trigger)])
     }
 
     @Test("A device that cannot be reached gets the trigger at its next contact; the journal says it once")

@@ -50,7 +50,7 @@ struct RewritingBootstrapAccountTests {
     }
 
     @Test(
-        "Neither unmatched nor mode nor a URI that nobody can read keeps it from leading back",
+        "T19: neither unmatched nor mode nor a URI that nobody can read keeps it from leading back",
         arguments: [0, 1, 2, 3, 4]
     )
     func always(mode: Int64) throws {
@@ -74,7 +74,7 @@ struct RewritingBootstrapAccountTests {
         #expect(account.number(10) == (removed ? nil : 0) && changes.first?.shortServerID == nil)
     }
 
-    @Test("Without an address or a key for it the write is refused")
+    @Test("T42: without an address or a key for it the write is refused")
     func incomplete() {
         var noPlain = Rewriting.rewriter(.plain, account: .init(secure: Rewriting.uri("coaps://e")))
         #expect(noPlain.refusal(of: Rewriting.bootstrap())?.cause == .noRouteForServer)

@@ -34,7 +34,7 @@ struct RewritingOperationTests {
         #expect(BootstrapOperation(from: .device, method: Self.get, path: ["bs"]) == .refused(code: 0x85))
     }
 
-    @Test("Writes go to an object, an instance or a resource")
+    @Test("T26: writes go to an object, an instance or a resource")
     func writes() {
         #expect(Self.server(Self.put, ["0"]) == .write(LwM2MPath(0)))
         #expect(Self.server(Self.put, ["0", "1"]) == .write(LwM2MPath(0, 1)))

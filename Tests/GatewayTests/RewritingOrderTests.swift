@@ -28,7 +28,7 @@ struct RewritingOrderTests {
         return rewriter
     }
 
-    @Test("A write of all accounts gives secure ones the lower numbers, and the bootstrap account keeps its own")
+    @Test("T20: a write of all accounts gives secure ones the lower numbers, and the bootstrap account keeps its own")
     func wholeObject() throws {
         var rewriter = Self.rewriter()
         let (instances, accounts) = try rewriter.write([
@@ -45,7 +45,7 @@ struct RewritingOrderTests {
         #expect(rewriter.secureFirst == .byInstance)
     }
 
-    @Test("Server objects of one write follow, and later commands reach what they name")
+    @Test("T21: Server objects of one write follow, and later commands reach what they name")
     func laterCommands() throws {
         var rewriter = Self.rewriter()
         _ = try rewriter.write([Self.plain(0), Rewriting.server(1)])
@@ -65,7 +65,7 @@ struct RewritingOrderTests {
         #expect(rewriter.place(LwM2MPath(0, 0)) == LwM2MPath(0, 0))
     }
 
-    @Test("The same accounts written once more come out the same")
+    @Test("T30: the same accounts written once more come out the same")
     func repeated() throws {
         var rewriter = Self.rewriter()
         let accounts = [Self.plain(0), Rewriting.server(1)]
@@ -74,7 +74,7 @@ struct RewritingOrderTests {
         #expect(first.instances == second.instances && first.accounts == second.accounts)
     }
 
-    @Test("A refused write leaves the numbers as they were, and stays refused when another instance is deleted")
+    @Test("T42: a refused write leaves the numbers as they were, and stays refused when another instance is deleted")
     func refused() throws {
         var rewriter = Self.rewriter()
         _ = try rewriter.write([Self.plain(0), Rewriting.server(1)])

@@ -24,7 +24,7 @@ struct RewritingServerTests {
         #expect(change.after.key == Secret(Rewriting.oneTimeKey(1111)))
     }
 
-    @Test("A plain device gets NoSec accounts without identity and key")
+    @Test("T13, T17: a plain device gets NoSec accounts without identity and key")
     func plain() throws {
         var rewriter = Rewriting.rewriter(.plain)
         let (account, changes) = try rewriter.write(Rewriting.server()) { _, _ in
@@ -72,7 +72,7 @@ struct RewritingServerTests {
         #expect(refusal?.code == 0x80 && refusal?.cause == .unsupported && refusal?.isAccount == true)
     }
 
-    @Test("What the gateway does not know is kept byte for byte, in upstream's order")
+    @Test("T17: what the gateway does not know is kept byte for byte, in upstream's order")
     func unknown() throws {
         let unknown = [
             Rewriting.several(3000, [[1], [2, 3]]), Rewriting.number(11, 5), Rewriting.opaque(26, [0, 24, 0, 1]),
@@ -103,7 +103,7 @@ struct RewritingServerTests {
         #expect(changes.first?.before.key == Secret("legacy-key-bytes".utf8))
     }
 
-    @Test("A plain device never gets the key that upstream wrote")
+    @Test("T13: a plain device never gets the key that upstream wrote")
     func upstreamKeyOverPlain() throws {
         let rule = Rewriting.rule("any", ssid: 7, plain: "coap://edge.example.net:5683")
         let keys = [Rewriting.text(3, "legacy"), Rewriting.text(5, "legacy-key-bytes")]
@@ -172,7 +172,7 @@ struct RewritingServerTests {
         #expect(try other.write(spelled).accounts.first?.server == "by-uri")
     }
 
-    @Test("The first rule that matches decides")
+    @Test("T22: the first rule that matches decides")
     func firstRule() throws {
         var rewriter = Rewriting.rewriter(servers: [
             Rewriting.rule("first", ssid: 1111, secure: "coaps://a"), Rewriting.meters,
@@ -180,7 +180,7 @@ struct RewritingServerTests {
         #expect(try rewriter.write(Rewriting.server()).accounts.first?.server == "first")
     }
 
-    @Test("The form for the way the device came is missing: refused, no route for server")
+    @Test("T42: the form for the way the device came is missing: refused, no route for server")
     func missingForm() {
         var plain = Rewriting.rewriter(.plain)
         let refusal = plain.refusal(of: Rewriting.server(ssid: 2000))
@@ -218,7 +218,7 @@ struct RewritingServerTests {
         #expect(rewriter.refusal(of: Rewriting.server(uri: uri, mode: mode))?.cause == .upstreamMalformed)
     }
 
-    @Test("Missing resources 0, 1, 2 or 10 make no account", arguments: [0, 1, 2, 10])
+    @Test("T42: missing resources 0, 1, 2 or 10 make no account", arguments: [0, 1, 2, 10])
     func missing(id: UInt16) {
         var instance = Rewriting.server()
         instance.resources.removeAll { $0.id == id }
@@ -228,7 +228,7 @@ struct RewritingServerTests {
         #expect(refusal?.message.contains("/0/0/\(id)") == true)
     }
 
-    @Test("Short server IDs 0 and 65535 are refused", arguments: [0, 65_535, -1, 65_536])
+    @Test("T23: short server IDs 0 and 65535 are refused", arguments: [0, 65_535, -1, 65_536])
     func forbiddenShortServerID(ssid: Int64) {
         var rewriter = Rewriting.rewriter(unmatched: .keep)
         #expect(rewriter.refusal(of: Rewriting.server(ssid: ssid))?.cause == .upstreamMalformed)
@@ -255,7 +255,7 @@ struct RewritingServerTests {
         #expect(calls == ["both 1111", "both 1112"])
     }
 
-    @Test("Modes 1, 2 and 4 are never downgraded: only the address changes", arguments: [1, 2, 4])
+    @Test("T17: modes 1, 2 and 4 are never downgraded: only the address changes", arguments: [1, 2, 4])
     func certificates(mode: Int64) throws {
         let more = [
             Rewriting.opaque(3, [1]), Rewriting.opaque(4, [2]), Rewriting.number(13, 1),
@@ -284,7 +284,7 @@ struct RewritingServerTests {
         #expect(try keeping.write(stranger).instance == stranger)
     }
 
-    @Test("unmatched: keep passes an account without a rule unchanged")
+    @Test("T22: unmatched: keep passes an account without a rule unchanged")
     func keep() throws {
         let stranger = Rewriting.server(5, uri: "coap+tcp://10.9.9.9", ssid: 3, with: [Rewriting.text(14, "name")])
         var rewriter = Rewriting.rewriter(unmatched: .keep)
@@ -311,7 +311,7 @@ struct RewritingServerTests {
         #expect(secure.refusal(of: Rewriting.server(uri: "coaps://h", mode: 0, ssid: 3))?.cause == .upstreamMalformed)
     }
 
-    @Test("One document has one bootstrap account and one account for each server")
+    @Test("T19, T22: one document has one bootstrap account and one account for each server")
     func oneOfEach() {
         var rewriter = Rewriting.rewriter()
         for twice in [
@@ -322,7 +322,7 @@ struct RewritingServerTests {
         }
     }
 
-    @Test("A rule whose secure form is no coaps URI is caught before the device sees it (spec 2.4)")
+    @Test("T17: a rule whose secure form is no coaps URI is caught before the device sees it (spec 2.4)")
     func wrongForm() {
         let rule = Rewriting.rule("wrong", ssid: 1111, secure: "coap://edge.example.net")
         var rewriter = Rewriting.rewriter(servers: [rule])

@@ -18,8 +18,8 @@ struct RewritingWriteTests {
     }
 
     @Test(
-        "T28: accounts in a format that cannot be decoded, or in none, get 4.15",
-        arguments: [nil, 0, 40, 42, 60, 110, 112, 11543, 11544, 1543]
+        "T28: accounts in a format that cannot be read, or in none, get 4.15",
+        arguments: [nil, 40, 41, 50, 320, 322, 11545, 65_535]
     )
     func contentFormats(contentFormat: UInt16?) {
         for path in [["0"], ["0", "0"], ["1"], ["1", "0"], ["21"], ["21", "0"], ["21", "0", "0"]] {
@@ -29,7 +29,15 @@ struct RewritingWriteTests {
         }
     }
 
-    @Test("The old number of TLV is taken, and stays")
+    @Test("T28: formats of single values are none for objects and instances", arguments: [0, 42, 60, 1541])
+    func singleValues(contentFormat: UInt16) {
+        for path in [["0"], ["0", "0"], ["1"], ["1", "0"]] {
+            let refusal = Self.refusal(path, contentFormat, [0x30])
+            #expect(refusal?.code == 0x8F && refusal?.isAccount == true, "\(path)")
+        }
+    }
+
+    @Test("T28: the old number of TLV is taken, and stays")
     func oldNumber() throws {
         var rewriter = Rewriting.rewriter()
         let payload = try TLV.encode(.instance(Rewriting.server()))
@@ -58,7 +66,7 @@ struct RewritingWriteTests {
     }
 
     @Test(
-        "A single resource of an account, and a resource instance of anything, gets 4.05",
+        "T16: a single resource is rewritten with its instance only, and a resource instance of anything gets 4.05",
         arguments: [["0", "0", "5"], ["1", "0", "7"], ["0", "0", "16", "0"], ["3", "0", "15", "0"]]
     )
     func levels(path: [String]) {
@@ -88,7 +96,7 @@ struct RewritingWriteTests {
         }
     }
 
-    @Test("A payload that is no TLV gets 4.00 and names the byte")
+    @Test("T42: a payload that is no TLV gets 4.00 and names the byte")
     func malformed() {
         let refusal = Self.refusal(["0", "0"], 11542, [0xC1, 0x00])
         #expect(refusal?.code == 0x80 && refusal?.cause == .upstreamMalformed && refusal?.isAccount == true)
@@ -118,7 +126,7 @@ struct RewritingWriteTests {
         #expect(account.number(0) == 1111 && account.number(1) == 86_400 && account.text(3000) == "kept")
     }
 
-    @Test("A Server object that fits stays byte for byte, at both levels")
+    @Test("T18: a Server object that fits stays byte for byte, at both levels")
     func serverObjectUnchanged() throws {
         let instances = [
             ObjectInstance(id: 0, resources: [Rewriting.number(0, 1111), Rewriting.opaque(1, [0, 1, 0x51, 0x80])]),
@@ -238,7 +246,7 @@ struct RewritingWriteTests {
         #expect(refusal.map { "\($0)" }?.contains("legacy") == false)
     }
 
-    @Test("Whatever upstream writes beside it, a rewritten account leads nowhere else", arguments: 0..<300)
+    @Test("T18: whatever upstream writes beside it, a rewritten account leads nowhere else", arguments: 0..<300)
     func anyAccount(seed: UInt64) throws {
         var generator = RewritingGenerator(seed: seed)
         let instance = RewritingGenerator.account(using: &generator)

@@ -55,7 +55,7 @@ struct RewritingWrittenCredentialsTests {
         #expect(accounts.map(\.written) == [self.written])
     }
 
-    @Test("A plain device gets no key at all, the gateway keeps what was written")
+    @Test("T13: a plain device gets no key at all, the gateway keeps what was written")
     func plain() throws {
         var rewriter = self.rewriter(.plain)
         let (instance, accounts) = try rewriter.write(self.account())
@@ -78,7 +78,7 @@ struct RewritingWrittenCredentialsTests {
         }
     }
 
-    @Test("The same account again keeps its one-time pair; other credentials of upstream get a new one")
+    @Test("T30: the same account again keeps its one-time pair; other credentials of upstream get a new one")
     func repeated() throws {
         var rewriter = self.rewriter(.dtls)
         var minted = 0
@@ -119,7 +119,7 @@ struct RewritingWrittenCredentialsTests {
         var ids = script
         session.deviceRequested(
             ids.nextID(), .init(.post, path: ["bs"], query: ["ep=meter-1"]), now: .now, wallClock: 0, into: &actions)
-        session.leaseGranted(BootstrapScript.upstream, now: .now, into: &actions)
+        session.leaseGranted(BootstrapScript.upstream, wallClock: 0, into: &actions)
         session.upstreamAnswered(.init(.changed), now: .now, wallClock: 0, into: &actions)
         var write = CoAPRequest(.put, path: ["0", "0"])
         write.options.append(.contentFormat, uint: 11542)
@@ -131,7 +131,7 @@ struct RewritingWrittenCredentialsTests {
         #expect(stored.map(\.written) == [self.written])
     }
 
-    @Test("Neither a printed change nor a printed credential shows the key")
+    @Test("T44: neither a printed change nor a printed credential shows the key")
     func redaction() {
         let credential = OneTimeCredential(
             identity: Self.identity, key: Secret(Self.key), iccid: "1", endpoint: "e", server: "meters",

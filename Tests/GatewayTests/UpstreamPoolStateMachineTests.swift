@@ -46,6 +46,35 @@ struct UpstreamPoolStateMachineTests {
         }
     }
 
+    @Test("T1: after a clean end a socket rests, so that what its server still sends meets no other device")
+    func rests() throws {
+        var pool = PoolHarness({
+            $0.minimumIdle = 1
+            $0.rest = .milliseconds(100)
+        })
+        let device = try pool.take(PoolHarness.device(1))
+        pool.release(device.lease, .clean)
+        pool.advance(.milliseconds(99))
+        #expect(try pool.take(PoolHarness.device(2)).socket != device.socket)
+        pool.advance(.milliseconds(1))
+        guard case .idle = pool.state(device.socket) else {
+            Issue.record("did not come back")
+            return
+        }
+    }
+
+    @Test("T1: a request to a socket that rests after a clean end sends it to quarantine")
+    func strayWhileResting() throws {
+        var pool = PoolHarness({ $0.rest = .milliseconds(100) })
+        let device = try pool.take(PoolHarness.device(1))
+        pool.release(device.lease, .clean)
+        pool.machine.strayRequest(device.socket, now: pool.now)
+        guard case .quarantined = pool.state(device.socket) else {
+            Issue.record("may go to another device")
+            return
+        }
+    }
+
     @Test("The quarantine counts from the last datagram that came")
     func quarantineIsProlonged() throws {
         var pool = PoolHarness()

@@ -23,6 +23,13 @@ extension Scratch {
         try String(contentsOfFile: self.segmentPath(segment), encoding: .utf8).split(separator: "\n").map(String.init)
     }
 
+    /// The newest checkpoint.
+    func anchor() throws -> JournalAnchor? {
+        try JournalAnchor.newest(
+            state: self.state, trust: JournalTrust(signingKey: .file(self.path + "/audit.key"))
+        )
+    }
+
     func segmentPath(_ number: Int) -> String { "\(self.audit)/\(JournalSegments.name(number))" }
 
     func bytes(_ segment: Int = 1) throws -> [UInt8] {

@@ -144,11 +144,31 @@ struct JournalVerifyingTests {
     @Test("An exported checkpoint shows that the end was cut off")
     func anchor() async throws {
         try await self.prepare()
-        let proven = try #require(try self.scratch.verify().proven)
-        #expect(try self.scratch.verify(anchor: (proven.seq, proven.hash)).isIntact)
+        let anchor = try #require(try self.scratch.anchor())
+        let copy = try JournalAnchor(text: anchor.text)
+        #expect(copy == anchor && anchor.seq == 8)
+        #expect(try self.scratch.verify(anchor: copy).anchor == .held)
         try self.rewrite { $0.removeLast(2) }
         #expect(try self.scratch.verify().isIntact)
-        #expect(try self.scratch.verify(anchor: (proven.seq, proven.hash)).problems.map(\.kind) == [.anchorMissing])
+        #expect(try self.scratch.verify(anchor: copy).problems.map(\.kind) == [.anchorMissing])
+    }
+
+    @Test("An anchor of another journal is told as such, one with the same key and another hash as missing")
+    func foreignAnchor() async throws {
+        try await self.prepare()
+        let other = Scratch()
+        let journal = try other.journal()
+        for index in 0..<20 { journal.record([event(index)]) }
+        journal.close()
+        let foreign = try #require(try other.anchor())
+        #expect(try self.scratch.verify(anchor: foreign).problems.map(\.kind) == [.anchorForeign])
+        var own = try #require(try self.scratch.anchor())
+        own.hash = foreign.hash
+        #expect(try self.scratch.verify(anchor: own).problems.map(\.kind) == [.anchorMissing])
+        own.seq -= 1
+        #expect(try self.scratch.verify(anchor: own).problems.map(\.kind) == [.anchorForeign])
+        #expect(throws: RecordsError.self) { try JournalAnchor(text: "{\"seq\":1}") }
+        #expect(throws: RecordsError.self) { try JournalAnchor(text: "") }
     }
 
     @Test("Earlier public keys stay valid, strangers' do not")

@@ -46,7 +46,7 @@ final class Scratch: Sendable {
         return try AuditJournal(configuration, logger: quiet)
     }
 
-    func verify(anchor: (seq: UInt64, hash: String)? = nil) throws -> JournalVerification {
+    func verify(anchor: JournalAnchor? = nil) throws -> JournalVerification {
         let trust = try JournalTrust(signingKey: .file(self.path + "/audit.key"))
         return try JournalVerifier(state: self.state, trust: trust).verify(anchor: anchor)
     }

@@ -83,7 +83,8 @@ extension MessageLayer {
                 self.exchanges[index].messageID = messageID
             }
             // ACK_TIMEOUT to ACK_TIMEOUT times ACK_RANDOM_FACTOR.
-            let factor = 1 + Double.random(in: 0...0.5, using: &self.generator)
+            let spread = max(0, self.parameters.randomFactor - 1)
+            let factor = 1 + Double.random(in: 0...spread, using: &self.generator)
             self.inFlight = InFlight(
                 datagram: outgoing.datagram,
                 purpose: outgoing.purpose,
@@ -108,6 +109,7 @@ extension MessageLayer {
         next.sent = now
         self.inFlight = next
         events.append(.transmit(next.datagram))
+        events.append(.retransmitted)
     }
 
     private mutating func fail(

@@ -13,6 +13,8 @@ extension MessageLayer {
     package enum Event: Sendable, Equatable {
         /// One datagram for the peer.
         case transmit([UInt8])
+        /// The datagram before went out again, because no ACK had come in time.
+        case retransmitted
         /// A new request of the peer. Ends with `respond`, `reset` or `abandonExchanges`.
         case request(RequestID, CoAPRequest)
         /// The peer has sent a request again whose acknowledgement was postponed.

@@ -14,12 +14,16 @@ package struct GatewayConfiguration: Sendable {
     package var dtls = DTLSPolicy()
     /// Message layer towards devices.
     package var deviceTransmission = TransmissionParameters()
+    /// Handshakes with devices.
+    package var deviceHandshake = HandshakeTimers()
     /// Message layer towards servers.
     package var upstreamTransmission = TransmissionParameters()
     package var pool = PoolPolicy()
     package var limits = Limits()
     /// How long running bootstraps may take to finish after SIGTERM.
     package var drain: Duration = .seconds(30)
+    /// `audit.durability: strict`: Finish passes only when what the journal holds of the bootstrap is on disk.
+    package var isAuditStrict = false
 
     package init(listeners: [Listener], bootstrap: Bootstrap, servers: [ServerRule]) {
         self.listeners = listeners
@@ -59,10 +63,13 @@ package struct GatewayConfiguration: Sendable {
         package var uri: ServerURI
         /// Nil for `coap`, never nil for `coaps`.
         package var credentials: UpstreamCredentials?
+        /// Whether this bootstrap server knows bootstrap packs, `GET /bspack` (LwM2M 1.2).
+        package var packs: Bool
 
-        package init(uri: ServerURI, credentials: UpstreamCredentials? = nil) {
+        package init(uri: ServerURI, credentials: UpstreamCredentials? = nil, packs: Bool = false) {
             self.uri = uri
             self.credentials = credentials
+            self.packs = packs
         }
 
         /// Whether a lease has to bring a pair of the device's own along.
@@ -150,12 +157,33 @@ package struct GatewayConfiguration: Sendable {
         package init() {}
     }
 
+    /// The times of one handshake (RFC 6347, section 4.2.4.1).
+    package struct HandshakeTimers: Sendable, Equatable {
+        /// When a flight is repeated for the first time; each further wait is twice as long, up to a minute.
+        package var retransmission: Duration = .seconds(1)
+        /// How long it may take in all.
+        package var limit: Duration = .seconds(30)
+
+        package init() {}
+
+        /// Beside ``TransmissionParameters/narrowband``: repeats after 9, 18, 36 and 60 seconds.
+        package static var narrowband: HandshakeTimers {
+            var timers = HandshakeTimers()
+            timers.retransmission = .seconds(9)
+            timers.limit = .seconds(180)
+            return timers
+        }
+    }
+
     package struct PoolPolicy: Sendable, Equatable {
         package var minimumIdle = 8
         /// How long a device may wait for a socket before it gets 5.03.
         package var wait: Duration = .seconds(2)
         /// How long a socket rests after a lease that did not end cleanly; at least 247 s.
         package var quarantine: Duration = .seconds(300)
+        /// How long a socket rests after a clean end, before another device gets it: what the server still sends to the
+        /// former device, late or after its own Finish, then meets nobody.
+        package var rest: Duration = .milliseconds(100)
         /// Local addresses to use upstream; empty: the system's choice.
         package var from: [IPAddress] = []
 
@@ -163,7 +191,7 @@ package struct GatewayConfiguration: Sendable {
     }
 
     package struct Limits: Sendable, Equatable {
-        /// Live device sessions; nil: from the descriptor limit.
+        /// Live device sessions; nil: as many as ``SessionCapacity`` has memory for.
         package var sessions: Int?
         package var halfOpen = 4096
         /// Plain bootstraps of one source (IPv6: one /64) that no device has acknowledged yet.

@@ -35,12 +35,19 @@ package struct PublicationFailure: Error, Sendable, Equatable {
         self.detail = detail
     }
 
+    package var cause: FailureCause {
+        switch self.kind {
+        case .refused: .publicationRefused
+        case .unreachable: .publicationUnreachable
+        case .silent: .publicationSilent
+        case .unconfigured: .noRouteForServer
+        }
+    }
+
     /// What the operator can do about it.
     package var remedy: String {
         switch self.kind {
-        case .refused: "look at the server's log; compare `publish` of this server with what it expects, and its token"
-        case .unreachable: "start the server, or correct the address, the certificates or the firewall"
-        case .silent: "see why the server takes so long, or raise `publish.timeout`"
+        case .refused, .unreachable, .silent: self.cause.remedy
         case .unconfigured: "write `publish` for this server again until its keys are withdrawn, or remove them there"
         }
     }

@@ -61,7 +61,7 @@ package actor PublicationDesk {
                     return nil
                 } catch {
                     self.note("published", credential, error)
-                    return .publicationRefused
+                    return error.cause
                 }
             }
             if let cause { return cause }
@@ -206,7 +206,7 @@ package actor PublicationDesk {
         _ failure: PublicationFailure?
     ) {
         var event = AuditEvent(
-            .credentialPublished, time: self.wallClock(), cause: failure == nil ? nil : .publicationRefused,
+            .credentialPublished, time: self.wallClock(), cause: failure?.cause,
             iccid: iccid, endpoint: endpoint
         )
         event.detail =
@@ -223,7 +223,7 @@ package actor PublicationDesk {
         self.logger.warning(
             "a server was not told of a key",
             metadata: [
-                "cause": "\(FailureCause.publicationRefused.rawValue)", "server": "\(server)", "iccid": "\(iccid)",
+                "cause": "\(failure.cause.rawValue)", "server": "\(server)", "iccid": "\(iccid)",
                 "outcome": "\(failure.kind.rawValue)", "reason": "\(failure.detail)", "remedy": "\(failure.remedy)",
             ]
         )

@@ -66,6 +66,8 @@ final class DeviceSession {
     var deviceExchange: MessageLayer.ExchangeID?
     /// Bodies in blocks on both sides of the bootstrap; there as long as the lease.
     var blocks: BootstrapBlocks?
+    /// Packs that were asked for here; nil for nearly every device.
+    var packs: PackTransfer?
     /// Tells commands in blocks apart once one was given up in the middle; nil until then.
     var requestTag: UInt8?
     /// The Bootstrap-Request that is upstream.

@@ -26,6 +26,9 @@ extension DeviceSessions {
             )
         case .answer(let answer):
             session.bootstrap?.blockPassed(now: work.now)
+            if answer.code == .continue, request.code == .put, answer.options.uint(.block1).map({ $0 >> 4 }) == 0 {
+                session.bootstrap?.upstreamBodyBegan(request)
+            }
             if answer.code == .requestEntityTooLarge {
                 session.bootstrap?.upstreamBodyRefused(wallClock: work.wallClock, into: &work.bootstrap)
             }
@@ -72,6 +75,8 @@ extension DeviceSessions {
 final class BootstrapBlocks {
     /// Bodies from and to the bootstrap server.
     var server: BlockReceiver
+    /// The device's request at the server, when its answer may come in blocks.
+    var upstream: BlockSender?
     /// The command at the device on its way there, and the answer on its way back.
     var device: BlockSender?
 

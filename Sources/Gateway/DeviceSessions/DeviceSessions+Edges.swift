@@ -37,7 +37,7 @@ extension DeviceSessions: LeaseHolder {
             sessions.withUser(of: id, now: now) { user, work in
                 switch user {
                 case .bootstrap(let session):
-                    session.bootstrap?.leaseGranted(upstream, now: now, into: &work.bootstrap)
+                    session.bootstrap?.leaseGranted(upstream, wallClock: work.wallClock, into: &work.bootstrap)
                 case .registration(let registration):
                     registration.relay.leaseGranted(into: &work.registration)
                 }
@@ -78,7 +78,7 @@ extension DeviceSessions: LeaseHolder {
             let (id, event, now) = arguments
             sessions.withUser(of: id, now: now) { user, work in
                 switch user {
-                case .bootstrap(let session): Self.handle(event, of: session, &work)
+                case .bootstrap(let session): sessions.handle(event, of: session, &work)
                 case .registration(let registration): Self.handle(event, of: registration, &work)
                 }
             }
@@ -113,19 +113,19 @@ extension DeviceSessions: LeaseHolder {
     }
 
     /// Something that the message layer of a bootstrap's upstream socket reports.
-    private static func handle(_ event: MessageLayer.Event, of session: DeviceSession, _ work: inout Work) {
+    private func handle(_ event: MessageLayer.Event, of session: DeviceSession, _ work: inout Work) {
         switch event {
         case .request(let id, let request): Self.receive(request, id, fromServerOf: session, &work)
         case .response(let exchange, let response):
             guard session.upstreamExchange == exchange else { return }
             session.upstreamExchange = nil
-            session.bootstrap?.upstreamAnswered(
-                response, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
-            )
+            self.upstreamAnswered(response, of: session, &work)
         case .failed(let exchange, let failure):
             guard session.upstreamExchange == exchange else { return }
             session.upstreamExchange = nil
+            session.blocks?.upstream = nil
             session.bootstrap?.upstreamFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
+        case .retransmitted: session.bootstrap?.messageRetransmitted()
         case .settled, .transmit, .acknowledged, .repeated, .notification, .pong, .dropped: break
         }
     }
@@ -145,7 +145,7 @@ extension DeviceSessions: LeaseHolder {
         case .settled(let id, .reset), .settled(let id, .unacknowledged):
             registration.relay.upstreamCancelled(id, into: &work.registration)
         case .settled(let id, .superseded): registration.relay.upstreamSuperseded(id)
-        case .settled, .transmit, .acknowledged, .notification, .pong, .dropped: break
+        case .settled, .transmit, .retransmitted, .acknowledged, .notification, .pong, .dropped: break
         }
     }
 }

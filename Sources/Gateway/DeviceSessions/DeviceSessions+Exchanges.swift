@@ -38,6 +38,7 @@ extension DeviceSessions {
     func receive(_ bytes: UnsafeRawBufferPointer, for session: DeviceSession, now: Instant) {
         guard let dtls = session.dtls else {
             session.lastHeard = now
+            if !self.trace.isEmpty { self.note(bytes, .fromDevice, of: session) }
             self.withExchanges(of: session, now: now) { events, _ in
                 session.layer.receive(bytes, now: now, into: &events)
             }
@@ -51,7 +52,12 @@ extension DeviceSessions {
     func readPlaintext(of session: DeviceSession, now: Instant) {
         guard let dtls = session.dtls else { return }
         self.withExchanges(of: session, now: now) { events, _ in
-            while dtls.read({ session.layer.receive($0, now: now, into: &events) }) { session.lastHeard = now }
+            while dtls.read({ message in
+                if !self.trace.isEmpty { self.note(message, .fromDevice, of: session) }
+                session.layer.receive(message, now: now, into: &events)
+            }) {
+                session.lastHeard = now
+            }
         }
         if case .closed = dtls.phase, !session.isClosed { self.end(session, cause: .deviceUnreachable, now: now) }
     }
@@ -142,8 +148,11 @@ extension DeviceSessions {
                 exchange, response, isConfirmable: isConfirmable, into: &work.registration
             )
         case .failed(let exchange, let failure): self.fail(exchange, failure, of: session, &work)
+        case .retransmitted: session.bootstrap?.messageRetransmitted()
         case .settled, .pong, .repeated: break
-        case .dropped(let reason): self.counters.drop("device_\(reason)")
+        case .dropped(let reason):
+            if reason == .duplicate { session.bootstrap?.deviceRepeated() }
+            self.counters.drop("device_\(reason)")
         }
     }
 
@@ -154,7 +163,9 @@ extension DeviceSessions {
         if session.deviceExchange == exchange {
             session.deviceExchange = nil
             session.endTransfer(isComplete: false)
-            session.bootstrap?.deviceFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
+            session.bootstrap?.deviceFailed(
+                failure, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
+            )
         } else {
             self.deviceFailed(exchange, failure, of: session, &work)
         }
@@ -201,7 +212,9 @@ extension DeviceSessions {
                 id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
             )
             return
-        case (.get, ["bspack"]): answer = CoAPResponse(.notImplemented)
+        case (.get, ["bspack"]):
+            self.requestPack(id, request, of: session, &work)
+            return
         case (_, ["bs"]): answer = CoAPResponse(.methodNotAllowed)
         default: answer = CoAPResponse(.notFound)
         }
@@ -222,7 +235,7 @@ extension DeviceSessions {
             switch result {
             case .granted(let lease, let upstream, _):
                 self.take(lease, for: session)
-                session.bootstrap?.leaseGranted(upstream, now: work.now, into: &work.bootstrap)
+                session.bootstrap?.leaseGranted(upstream, wallClock: work.wallClock, into: &work.bootstrap)
             case .waiting(let lease): self.take(lease, for: session)
             case .refused(let cause, _):
                 session.bootstrap?.leaseRefused(cause, wallClock: work.wallClock, into: &work.bootstrap)
@@ -232,8 +245,9 @@ extension DeviceSessions {
             guard let lease = session.lease else { return }
             // A new bootstrap on the same socket; the server begins anew as well (T3).
             session.blocks?.server.removeAll()
-            session.upstreamExchange = self.send(request, on: lease, now: work.now)
+            self.requestUpstream(request, on: lease, of: session, now: work.now)
         case .cancelUpstreamRequest:
+            session.blocks?.upstream = nil
             guard let lease = session.lease, let exchange = session.upstreamExchange else { return }
             session.upstreamExchange = nil
             self.pool.enter((exchange, lease)) { $0.cancel($1.0, on: $1.1) }
@@ -246,7 +260,8 @@ extension DeviceSessions {
             session.deviceExchange = nil
             session.endTransfer(isComplete: false)
         case .answerDevice(let id, let response):
-            session.layer.respond(to: id, response, now: work.now, into: &work.events)
+            let answer = session.packs?.device.respond(to: id, response, now: work.now) ?? response
+            session.layer.respond(to: id, answer, now: work.now, into: &work.events)
         case .store(let credentials, let grants):
             for credential in credentials {
                 self.fresh[credential.identity] = .registration(credential, session.record)
@@ -255,7 +270,9 @@ extension DeviceSessions {
                 StoreOrder(
                     session: session, bootstrap: session.bootstrap?.number, credentials: credentials, grants: grants
                 ))
-        case .discard(let identities, let grants): self.discard(identities, grants: grants)
+        case .discard(let identities, let grants):
+            self.discarded.insert(true, for: session.record.iccid)
+            self.discard(identities, grants: grants)
         case .publish(let credentials): self.publish(credentials, for: session)
         case .restore(let credentials): self.restore(credentials)
         case .commit(let credentials, let keys): self.commit(credentials, keys)
@@ -264,6 +281,8 @@ extension DeviceSessions {
                 let place = ServerPlace(iccid: session.record.iccid, shortServerID: shortServerID)
                 self.serverInstances.insert(instance, for: place)
             }
+        case .remember(let place): self.remember(place, of: session)
+        case .dropAnswer: self.counters.drop("device_answer")
         case .journal(let event): self.journal(event, of: session)
         case .warn(let cause):
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
@@ -278,6 +297,7 @@ extension DeviceSessions {
                 self.counters.bootstrapTimes.record(
                     nanoseconds: session.bootstrapBegan.nanoseconds(to: work.now)
                 )
+                self.discarded.remove(session.record.iccid)
                 self.noteBootstrap(of: session, &work)
             }
         }

@@ -248,7 +248,8 @@ extension DeviceSessions {
                 record: session.record, arrival: session.arrival, peer: session.peer.key.address.description,
                 session: session.id
             ),
-            configuration: self.shared
+            configuration: self.shared,
+            mayHoldDiscarded: self.discarded.value(for: session.record.iccid) ?? false
         )
     }
 }

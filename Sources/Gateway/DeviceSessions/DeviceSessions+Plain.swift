@@ -67,14 +67,14 @@ extension DeviceSessions {
     ) {
         let peer = DevicePeer(key: key, remote: remote)
         guard let record else {
-            self.refuse(bytes, from: peer, now: now)
+            self.refuse(bytes, from: peer, because: .unauthorized, now: now)
             return
         }
         let source = Self.source(of: key.address.ip)
         guard !self.isDraining, self.unanswered[source, default: 0] < self.configuration.limits.unansweredPerSource,
             self.sessionCount < self.configuration.limits.sessions ?? .max
         else {
-            self.counters.drop("limit")
+            self.refuse(bytes, from: peer, because: self.isDraining ? .shutdown : .limit, now: now)
             return
         }
         self.peers[key] = peer
@@ -84,8 +84,11 @@ extension DeviceSessions {
         self.receive(bytes, for: session, now: now)
     }
 
-    /// Answers a request of an unknown source with 4.00, and keeps nothing.
-    private func refuse(_ bytes: UnsafeRawBufferPointer, from peer: DevicePeer, now: Instant) {
+    /// Answers a request of an unknown source with 4.00, and one for which there is no room with 5.03, and keeps nothing.
+    /// The answer is shorter than any request, so that nobody gains by forging a source.
+    private func refuse(
+        _ bytes: UnsafeRawBufferPointer, from peer: DevicePeer, because cause: FailureCause, now: Instant
+    ) {
         var layer = MessageLayer(
             parameters: self.configuration.deviceTransmission, options: .endpoint, seed: self.nextSeed()
         )
@@ -96,15 +99,20 @@ extension DeviceSessions {
             switch events[index] {
             case .transmit(let datagram): datagram.withUnsafeBytes { self.transmit($0, to: peer) }
             case .request(let id, _):
-                layer.respond(to: id, DeviceAnswer.response(to: .unauthorized), now: now, into: &events)
-                self.counters.bootstrapFailed(.unauthorized, .plain)
+                layer.respond(to: id, DeviceAnswer.response(to: cause), now: now, into: &events)
+                self.failures.report(cause, iccid: nil, peer: peer.key.address, now: now)
+                guard cause == .unauthorized else {
+                    // Not one by one in the journal, which an overload would fill.
+                    self.counters.drop("limit")
+                    break
+                }
+                self.counters.bootstrapFailed(cause, .plain)
                 self.audits.append(
                     AuditEvent(
-                        .bootstrapRefused, time: self.environment.wallClock(), cause: .unauthorized,
+                        .bootstrapRefused, time: self.environment.wallClock(), cause: cause,
                         peer: peer.key.address.description
                     )
                 )
-                self.failures.report(.unauthorized, iccid: nil, peer: peer.key.address, now: now)
             default: break
             }
             index += 1

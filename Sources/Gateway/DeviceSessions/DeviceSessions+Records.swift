@@ -18,6 +18,11 @@ extension DeviceSessions {
                     orders.flatMap(\.credentials), grants: orders.flatMap(\.grants)
                 )
                 self.note(replaced, reason: "too many unproven ones")
+                // An order of nothing comes with Finish where the journal must be on disk first. The turn that made it has
+                // handed its records over by now.
+                if orders.contains(where: { $0.credentials.isEmpty && $0.grants.isEmpty }) {
+                    try await self.environment.audit.synchronize()
+                }
             } catch {
                 failure = .storeUnavailable
                 self.failures.report(.storeUnavailable, iccid: nil, peer: nil, now: self.environment.now())
@@ -46,6 +51,31 @@ extension DeviceSessions {
             order.session.bootstrap?.credentialsStored(
                 failure, wallClock: self.environment.wallClock(), into: &actions
             )
+        }
+    }
+
+    // MARK: - What devices show of themselves
+
+    /// Keeps where the device has its bootstrap account. Nothing waits for it: what is not kept is asked for again.
+    func remember(_ place: SIMRecord.BootstrapPlace, of session: DeviceSession) {
+        let iccid = session.record.iccid
+        for other in self.byICCID[iccid] ?? [] where other.record.bootstrapPlace != place {
+            other.record.bootstrapPlace = place
+            if other !== session { other.bootstrap?.update(other.record) }
+        }
+        session.record.bootstrapPlace = place
+        // The next session of the device is to have the record as it is now.
+        let (identity, address) = (session.record.identity, session.peer.key.address.ip)
+        if case .bootstrap? = self.identities.value(for: identity) {
+            self.identities.insert(.bootstrap(session.record), for: identity)
+        }
+        if session.arrival == .plain, case .some(.some) = self.addresses.value(for: address) {
+            self.addresses.insert(session.record, for: address)
+        }
+        Task {
+            do { try await self.environment.records.remember(place, of: iccid) } catch {
+                self.failures.report(.storeUnavailable, iccid: iccid, peer: nil, now: self.environment.now())
+            }
         }
     }
 
@@ -171,6 +201,7 @@ extension DeviceSessions {
         // The feed first: an order that comes between the two is seen by either.
         let changes = self.environment.records.changes()
         await self.followOrders(iccid: nil)
+        await self.followTraces(iccid: nil)
         for await change in changes {
             self.recordGeneration += 1
             switch change {
@@ -179,12 +210,14 @@ extension DeviceSessions {
                 self.addresses.removeAll { $0 == nil || $0?.iccid == iccid }
                 await self.judgeAnew(iccid)
                 await self.followOrders(iccid: iccid)
+                await self.followTraces(iccid: iccid)
             case .everything:
                 self.identities.removeAll()
                 self.addresses.removeAll()
                 let known = Set(self.byICCID.keys).union(self.registrations.keys)
                 for iccid in known { await self.judgeAnew(iccid) }
                 await self.followOrders(iccid: nil)
+                await self.followTraces(iccid: nil)
             }
         }
     }
@@ -293,6 +326,8 @@ extension DeviceSessions {
         }
         self.timer?.cancel()
         self.timer = nil
+        self.traceTimer?.cancel()
+        self.traceTimer = nil
         self.endTurn()
     }
 }

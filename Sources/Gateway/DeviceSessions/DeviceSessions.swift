@@ -21,6 +21,8 @@ package actor DeviceSessions: LoopActor {
         package var publications: PublicationDesk?
         /// Nil where nobody can order a device to bootstrap again.
         package var rebootstraps: (any RebootstrapOrders)?
+        /// Nil where nobody can ask for the messages of a SIM.
+        package var traces: (any TraceOrders)?
         package var audit: any AuditSink
         package var logger: Logger
         /// Monotonic time.
@@ -107,8 +109,13 @@ package actor DeviceSessions: LoopActor {
     /// The open orders to bootstrap again, by SIM, and those that were carried out and may still be read from the store.
     var orders: [String: RebootstrapOrder] = [:]
     var settledOrders = ResolutionCache<Int64, Bool>(capacity: 1_024)
+    /// Whose messages are logged.
+    var trace: MessageTrace
+    var traceTimer: Scheduled<Void>?
     /// The instances of object 1 that bootstraps have written.
     var serverInstances = ResolutionCache<ServerPlace, UInt16>(capacity: DeviceSessions.cacheCapacity)
+    /// SIMs whose devices may hold accounts of a bootstrap that came to nothing.
+    var discarded = ResolutionCache<String, Bool>(capacity: DeviceSessions.cacheCapacity)
     /// Moves with every change of the records: an answer that was asked for before a change is not remembered.
     var recordGeneration = 0
     var unanswered: [UInt64: Int] = [:]
@@ -141,12 +148,15 @@ package actor DeviceSessions: LoopActor {
         self.environment = environment
         self.shared = Shared(environment.configuration)
         self.failures = FailureLog(logger: environment.logger)
+        self.trace = MessageTrace(logger: environment.logger, wallClock: environment.wallClock)
         self.seed = environment.seed
         self.cookies = CookieGate(now: environment.now())
         if environment.configuration.listeners.contains(where: { $0.security == .dtls }) {
             var dtls = DTLSConfiguration()
             dtls.suites = environment.configuration.dtls.suites
             dtls.maximumHandshakes = environment.configuration.limits.halfOpen
+            dtls.initialRetransmission = environment.configuration.deviceHandshake.retransmission
+            dtls.handshakeTimeout = environment.configuration.deviceHandshake.limit
             self.dtlsContext = try DTLSContext(role: .server, configuration: dtls)
         } else {
             self.dtlsContext = nil
@@ -175,6 +185,7 @@ package actor DeviceSessions: LoopActor {
     func send(_ message: [UInt8], to session: DeviceSession) {
         guard !session.isClosed else { return }
         message.withUnsafeBytes { bytes in
+            if !self.trace.isEmpty { self.note(bytes, .toDevice, of: session) }
             guard let dtls = session.dtls else {
                 self.transmit(bytes, to: session.peer)
                 return

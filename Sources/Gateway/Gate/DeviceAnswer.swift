@@ -11,14 +11,14 @@ package enum DeviceAnswer {
         case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .suspended, .retired, .removed,
             .revoked, .malformed:
             CoAPResponse(.badRequest)
+        case .notBootstrapped, .credentialEnded: CoAPResponse(.forbidden)
         case .upstreamRefused: CoAPResponse(upstreamCode ?? .badGateway)
         case .upstreamSilent: CoAPResponse(.gatewayTimeout)
         case .upstreamUnreachable, .upstreamHandshake, .limit, .storeUnavailable, .shutdown:
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
-        case .noRouteForServer, .publicationRefused, .deviceUnreachable, .lifetimeOver, .deviceRefused, .finishRefused,
-            .superseded,
-            .upstreamMalformed, .internal:
+        case .noRouteForServer, .publicationRefused, .publicationUnreachable, .publicationSilent, .deviceUnreachable,
+            .lifetimeOver, .deviceRefused, .finishRefused, .superseded, .upstreamMalformed, .internal:
             CoAPResponse(.internalServerError)
         }
     }

@@ -21,7 +21,7 @@ extension Gate {
         case .retired: return .refuse(.retired, .badRequest)
         }
         if record.profile == .secure { return .refuse(.unauthorized, .badRequest) }
-        guard let grant, grant.isAlive else { return .refuse(.unauthorized, .forbidden) }
+        guard let grant, grant.isAlive else { return .refuse(.notBootstrapped, .forbidden) }
         guard let query = request.uriQuery else { return .refuse(.malformed, .badRequest) }
         let names = query.filter { $0.hasPrefix("ep=") }.map { $0.dropFirst(3) }
         guard names.count <= 1 else { return .refuse(.malformed, .badRequest) }

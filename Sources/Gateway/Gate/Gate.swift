@@ -9,6 +9,8 @@ package enum Gate {
         /// Goes upstream as `POST /bs` with exactly this query.
         case forward(endpoint: String, query: [String])
         case refuse(FailureCause)
+        /// The device asks for a format that cannot be rewritten: 4.15 (spec 1.2).
+        case refuseFormat
     }
 
     /// Judges `POST /bs` of a device whose record is `record` and which came by `arrival`.
@@ -25,7 +27,15 @@ package enum Gate {
         guard request.isConfirmable, let query = request.uriQuery else { return .refuse(.malformed) }
         switch Self.endpoint(in: query, record: record) {
         case .failure(let cause): return .refuse(cause.value)
-        case .success(let endpoint): return .forward(endpoint: endpoint, query: Self.query(endpoint, from: query))
+        case .success(let endpoint):
+            let formats = query.filter(PreferredFormat.isParameter)
+            guard let format = formats.first else { return .forward(endpoint: endpoint, query: ["ep=\(endpoint)"]) }
+            switch formats.count > 1 ? .malformed : PreferredFormat(format) {
+            // `ep` first, then `pct` as it came, and nothing else: strict servers refuse any other parameter (T14).
+            case .supported: return .forward(endpoint: endpoint, query: ["ep=\(endpoint)", format])
+            case .unsupported: return .refuseFormat
+            case .malformed: return .refuse(.malformed)
+            }
         }
     }
 
@@ -42,12 +52,5 @@ package enum Gate {
     package struct Cause: Error, Equatable {
         package let value: FailureCause
         init(_ value: FailureCause) { self.value = value }
-    }
-
-    /// `ep` first, then `pct` if it names a format that can be rewritten, and nothing else: strict servers refuse any
-    /// other parameter (T14).
-    private static func query(_ endpoint: String, from query: [String]) -> [String] {
-        let preferred = query.first { $0 == "pct=11542" }
-        return ["ep=\(endpoint)"] + (preferred.map { [$0] } ?? [])
     }
 }

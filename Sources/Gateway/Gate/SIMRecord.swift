@@ -26,6 +26,24 @@ package struct SIMRecord: Sendable, Equatable {
         case secure
     }
 
+    /// Where the device has its bootstrap account, as it has shown: the gateway's own knowledge, no field of the operator's.
+    package enum BootstrapPlace: Sendable, Equatable, CustomStringConvertible {
+        /// It has to be asked before something could be written over it.
+        case unknown
+        /// This instance of object 0.
+        case instance(UInt16)
+        /// It was asked and does not say.
+        case untold
+
+        package var description: String {
+            switch self {
+            case .unknown: "unknown"
+            case .instance(let instance): "/0/\(instance)"
+            case .untold: "not told"
+            }
+        }
+    }
+
     /// 19 or 20 digits, Luhn-checked: the key of the record.
     package var iccid: String
     package var imsi: String?
@@ -45,6 +63,7 @@ package struct SIMRecord: Sendable, Equatable {
     package var profile: Profile
     package var group: String?
     package var note: String?
+    package var bootstrapPlace: BootstrapPlace
 
     package init(
         iccid: String,
@@ -60,7 +79,8 @@ package struct SIMRecord: Sendable, Equatable {
         status: Status = .active,
         profile: Profile = .follow,
         group: String? = nil,
-        note: String? = nil
+        note: String? = nil,
+        bootstrapPlace: BootstrapPlace = .unknown
     ) {
         self.iccid = iccid
         self.imsi = imsi
@@ -76,5 +96,6 @@ package struct SIMRecord: Sendable, Equatable {
         self.profile = profile
         self.group = group
         self.note = note
+        self.bootstrapPlace = bootstrapPlace
     }
 }

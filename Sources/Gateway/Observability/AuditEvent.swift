@@ -27,6 +27,10 @@ package struct AuditEvent: Sendable, Equatable {
         case journalRecovered = "journal.recovered"
         /// Records that came while the disk took none were given up; `detail` counts them.
         case journalLost = "journal.lost"
+        /// Retention takes old segments away; `detail` says which records go.
+        case journalPruned = "journal.pruned"
+        /// The copy to syslog lost messages; `detail` counts them.
+        case journalCopyLost = "journal.copy-lost"
     }
 
     /// A value of `detail`. Texts may come from the network: the journal escapes them.
@@ -82,4 +86,13 @@ package struct AuditEvent: Sendable, Equatable {
 package protocol AuditSink: Sendable {
     /// Takes a batch in order and returns at once; the writing happens elsewhere.
     func record(_ events: [AuditEvent])
+
+    /// Returns when everything that was recorded before is on disk, and throws when the disk does not take it. Calls that
+    /// come together share one flush.
+    func synchronize() async throws
+}
+
+extension AuditSink {
+    /// For sinks that keep nothing.
+    package func synchronize() async throws {}
 }

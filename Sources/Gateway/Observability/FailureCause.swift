@@ -10,6 +10,10 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case removed
     /// The operator has revoked a credential.
     case revoked
+    /// A Register over the plain port by a device whose bootstrap here gave it no leave, or none that still counts.
+    case notBootstrapped = "registration without bootstrap"
+    /// A one-time key that a newer one has replaced, or that time has ended.
+    case credentialEnded = "credential replaced or expired"
     case noRouteForServer = "no route for server"
     case upstreamUnreachable = "upstream unreachable"
     case upstreamSilent = "upstream silent"
@@ -21,6 +25,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case finishRefused = "finish refused"
     case superseded = "superseded by a new request"
     case publicationRefused = "publication refused"
+    case publicationUnreachable = "publication unreachable"
+    case publicationSilent = "publication unanswered"
     case malformed
     case upstreamMalformed = "malformed upstream message"
     case unsupported
@@ -38,10 +44,10 @@ package enum FailureCause: String, Sendable, CaseIterable {
     package var source: Source {
         switch self {
         case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .deviceUnreachable, .deviceRefused,
-            .finishRefused, .superseded, .malformed, .lifetimeOver:
+            .finishRefused, .superseded, .malformed, .lifetimeOver, .notBootstrapped, .credentialEnded:
             .device
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
-            .unsupported:
+            .publicationUnreachable, .publicationSilent, .unsupported:
             .upstream
         case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .shutdown: .operator
         case .storeUnavailable, .limit, .internal: .gateway

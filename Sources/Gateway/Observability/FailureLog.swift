@@ -69,6 +69,8 @@ extension FailureCause {
         case .retired: "the SIM is retired; add it anew if that was a mistake"
         case .removed: "the SIM has no record any more; add it anew if that was a mistake"
         case .revoked: "nothing: the device bootstraps again"
+        case .notBootstrapped, .credentialEnded:
+            "nothing, if the device bootstraps again after its 4.03; if it goes on as before, start its bootstrap by hand"
         case .noRouteForServer: "add an entry to `servers` that matches the account, with the form of `device` it needs"
         case .upstreamUnreachable: "start the server behind the gateway, or correct its address"
         case .upstreamSilent: "see whether the server behind the gateway answers, and whether a firewall drops its port"
@@ -80,7 +82,10 @@ extension FailureCause {
         case .deviceRefused: "look at the device's log: it refused what the server wrote"
         case .finishRefused: "the device found its configuration incomplete: compare what the server writes"
         case .superseded: "nothing: the device asked again"
-        case .publicationRefused: "see whether the server accepts credentials"
+        case .publicationRefused:
+            "look at the server's log; compare `publish` of this server with what it expects, and its token"
+        case .publicationUnreachable: "start the server, or correct the address, the certificates or the firewall"
+        case .publicationSilent: "see why the server takes so long, or raise `publish.timeout`"
         case .malformed: "update the device: its message breaks the protocol"
         case .upstreamMalformed: "look at what the bootstrap server writes: the journal names the path and the reason"
         case .unsupported: "the request needs a part that this version does not have"

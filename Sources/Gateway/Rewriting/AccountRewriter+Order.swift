@@ -18,6 +18,12 @@ extension AccountRewriter {
         var priorities: [UInt16: UInt64] = [:]
         /// Instances of object 1 at the device.
         var servers: [UInt16: PlacedServer] = [:]
+        /// What was changed in Server objects, by short server ID.
+        var changes: [UInt16: ServerChange] = [:]
+        /// The address in the bootstrap account that upstream wrote.
+        var bootstrapURI: String?
+        /// Something at the device refers to instances of object 1 by their numbers, so they stay.
+        var isReferredTo = false
     }
 
     struct PlacedServer {
@@ -99,6 +105,7 @@ extension AccountRewriter {
     }
 
     mutating func forgetPlaces(within path: LwM2MPath) {
+        if path == .root || path == LwM2MPath(2) { self.arrangement.isReferredTo = false }
         guard !self.arrangement.moved.isEmpty || !self.arrangement.servers.isEmpty else { return }
         self.arrangement.servers = self.arrangement.servers.filter { !LwM2MPath(1, $0.key).isWithin(path) }
         // A single instance keeps its place: another one may have its number.
@@ -113,7 +120,7 @@ extension AccountRewriter {
     mutating func arrange(
         _ instances: [ObjectInstance], _ accounts: [AccountChange], object: UInt16, upstream: [UInt16]
     ) -> ([ObjectInstance], [AccountChange]) {
-        guard self.arrival == .dtls,
+        guard self.arrival == .dtls, object == 0 || !self.arrangement.isReferredTo,
             let numbers = self.numbers(for: instances, object: object, isMoved: instances.map(\.id) != upstream)
         else {
             return (instances, accounts)

@@ -13,6 +13,7 @@ extension AccountRewriter {
         var written: UpstreamAccount?
         if account.isBootstrapServer {
             try self.leadBack(&rewritten)
+            self.arrangement.bootstrapURI = account.uri
             self.bootstrapInstanceID = account.instanceID
             self.written[account.instanceID] = nil
         } else {
@@ -25,7 +26,8 @@ extension AccountRewriter {
             (server, written) = try self.route(&rewritten, shortServerID: shortServerID, mint: mint)
             if self.bootstrapInstanceID == account.instanceID { self.bootstrapInstanceID = nil }
             self.written[account.instanceID] = WrittenAccount(
-                shortServerID: shortServerID, isKept: server == nil, isSecure: rewritten.securityMode != .noSec
+                shortServerID: shortServerID, isKept: server == nil, isSecure: rewritten.securityMode != .noSec,
+                uri: account.uri
             )
         }
         try Self.verify(rewritten)

@@ -32,7 +32,12 @@ package struct AccountRewriter: Sendable {
     package var hasPriorities = false
     var arrangement = Arrangement()
     /// Account writes that were refused and not repeated with success.
-    private var refused: Set<LwM2MPath> = []
+    var refused: Set<LwM2MPath> = []
+    /// Account writes of which blocks are missing.
+    var unfinished: Set<LwM2MPath> = []
+    var held = HeldAccounts()
+    /// The number of the structured format that upstream used last.
+    var structuredFormat: UInt16?
 
     struct MintKey: Hashable {
         var server: String
@@ -52,6 +57,8 @@ package struct AccountRewriter: Sendable {
         var isKept: Bool
         /// The device speaks with it over DTLS, or with other keys.
         var isSecure: Bool
+        /// The address that upstream wrote.
+        var uri: String
     }
 
     /// Makes the one-time identity and key of a device for the entry of this name in `servers` and this short server ID.
@@ -79,13 +86,14 @@ package struct AccountRewriter: Sendable {
         self.bootstrapKey = arrival == .dtls ? bootstrapKey : nil
     }
 
-    /// Whether a Finish may go on to the device: no account write stands refused (T42). Otherwise it gets 4.06.
-    package var mayFinish: Bool { self.refused.isEmpty }
+    /// Whether a Finish may go on to the device: no account write stands refused, has blocks missing, or is held (T38, T42).
+    /// Otherwise it gets 4.06.
+    package var mayFinish: Bool { self.refused.isEmpty && self.unfinished.isEmpty && !self.held.isOpen }
 
     /// Decides about one write of upstream.
     ///
-    /// Accounts, objects 0 and 1, are decoded, rewritten and encoded again at the same level in the same format. Other
-    /// objects pass as they are. `mint` is called at most once for a server and short server ID, unless upstream changes its
+    /// Accounts, objects 0 and 1, are decoded, rewritten and encoded again at the same level in the same format, of whole
+    /// objects and instances; for single resources see ``hold(_:contentFormat:payload:)``. Other objects pass as they are. `mint` is called at most once for a server and short server ID, unless upstream changes its
     /// mind about the credentials that the registration leg has to show (``AccountChange/written``).
     package mutating func rewrite(
         path segments: [String],
@@ -97,23 +105,60 @@ package struct AccountRewriter: Sendable {
         do { path = try LwM2MPath(segments: segments) } catch {
             throw .malformed("upstream's path is not canonical: \(error)", isAccount: false)
         }
-        // A refused document did nothing, also where some of its accounts were fine. What was minted for them stays.
-        let (written, bootstrapInstanceID) = (self.written, self.bootstrapInstanceID)
-        let arrangement = self.arrangement
+        if path.count < 3, path.objectID.map({ $0 <= 1 }) ?? false { self.held.void(within: path) }
+        let before = self.checkpoint
         do {
             let result = try self.rewrite(path, contentFormat: contentFormat, payload: payload, mint: mint)
-            if !self.refused.isEmpty { self.refused = self.refused.filter { !$0.isWithin(path) } }
+            self.settle(path)
             return result
         } catch {
-            (self.written, self.bootstrapInstanceID) = (written, bootstrapInstanceID)
-            self.arrangement = arrangement
-            if error.isAccount {
-                // Too many to tell apart: then only a write of the whole object makes up for them.
-                let isFull = self.refused.count >= Self.maximumAccounts
-                self.refused.insert(isFull ? LwM2MPath(path.objectID ?? 0) : path)
-            }
+            self.checkpoint = before
+            self.note(error, at: path)
             throw error
         }
+    }
+
+    /// What a refused document must leave as it was, also where some of its accounts were fine: what was minted for them
+    /// goes nowhere, not even to the store.
+    var checkpoint: Checkpoint {
+        get {
+            Checkpoint(
+                written: self.written, bootstrapInstanceID: self.bootstrapInstanceID, arrangement: self.arrangement,
+                minted: self.minted, mintings: self.mintings
+            )
+        }
+        set {
+            self.written = newValue.written
+            self.bootstrapInstanceID = newValue.bootstrapInstanceID
+            self.arrangement = newValue.arrangement
+            self.minted = newValue.minted
+            self.mintings = newValue.mintings
+        }
+    }
+
+    struct Checkpoint {
+        var written: [UInt16: WrittenAccount]
+        var bootstrapInstanceID: UInt16?
+        var arrangement: Arrangement
+        var minted: [MintKey: MintedCredential]
+        var mintings: Int
+    }
+
+    /// A write to `path` was taken: what was refused or left unfinished there before is made up for.
+    mutating func settle(_ path: LwM2MPath) {
+        if !self.refused.isEmpty { self.refused = self.refused.filter { !$0.isWithin(path) } }
+        if !self.unfinished.isEmpty { self.unfinished = self.unfinished.filter { !$0.isWithin(path) } }
+    }
+
+    /// A write to `path` was refused.
+    mutating func note(_ refusal: RewriteRefusal, at path: LwM2MPath) {
+        self.unfinished.remove(path)
+        guard refusal.isAccount else { return }
+        // Nor is what was there before any more what upstream wants to be there.
+        if path.count < 3 { self.held.void(within: path) }
+        // Too many to tell apart: then only a write of the whole object makes up for them.
+        let isFull = self.refused.count >= Self.maximumAccounts
+        self.refused.insert(isFull ? LwM2MPath(path.objectID ?? 0) : path)
     }
 
     /// Decides whether a delete of upstream may go on to the device.
@@ -147,7 +192,8 @@ package struct AccountRewriter: Sendable {
     package mutating func reset() { self.forget(.root, upstream: .root) }
 
     private mutating func forget(_ path: LwM2MPath, upstream: LwM2MPath) {
-        self.refused = self.refused.filter { !$0.isWithin(upstream) }
+        self.settle(upstream)
+        self.held.void(within: upstream)
         self.written = self.written.filter { !LwM2MPath(0, $0.key).isWithin(path) }
         self.forgetPlaces(within: path)
     }
@@ -164,36 +210,35 @@ package struct AccountRewriter: Sendable {
         guard path.resourceInstanceID == nil else {
             throw .notAllowed("upstream writes to the resource instance \(path)", isAccount: object <= 1)
         }
+        if let contentFormat, ContentFormat(rawValue: contentFormat).isStructured {
+            self.structuredFormat = contentFormat
+        }
         guard object == 0 || object == 1 || object == 21 else {
+            if object == 2 {
+                return try self.writeAccessControl(path, contentFormat: contentFormat, payload: payload)
+            }
             return RewrittenWrite(path: path, contentFormat: contentFormat, payload: payload, accounts: [])
         }
         guard path.resourceID == nil || object == 21 else {
-            throw .notAllowed(
-                "upstream writes the single resource \(path); accounts are rewritten as whole instances only",
-                isAccount: true
-            )
+            // Not reached by upstream: see `hold(_:contentFormat:payload:)`.
+            throw .notAllowed("the single resource \(path) is rewritten with its instance only", isAccount: true)
         }
-        guard let contentFormat, ContentFormat(rawValue: contentFormat).isTLV else {
-            let format = contentFormat.map { "content format \($0)" } ?? "no content format"
-            throw RewriteRefusal(
-                code: RewriteRefusal.unsupportedContentFormat,
-                cause: .unsupported,
-                message: "upstream writes \(path) with \(format); let it use TLV, \(ContentFormat.tlv)",
-                isAccount: object <= 1
-            )
-        }
+        let format = try Self.supported(contentFormat, at: path)
         // Its keys would be of no use: the accounts that lead to the gateway have no OSCORE link (T31).
         guard object != 21 else { throw .notAllowed("upstream writes OSCORE keys to \(path)", isAccount: false) }
 
         let content: PathContent
-        do { content = try TLV.decode(payload, at: path) } catch {
-            throw .malformed("upstream's payload for \(path) is no valid TLV: \(error)", isAccount: true)
+        do { content = try PayloadCodec.decode(payload, format, at: path) } catch {
+            throw .undecodable(error, format, at: path)
         }
-        let (rewritten, accounts) = try self.rewrite(content, object: object, mint: mint)
+        let (rewritten, accounts) = try self.rewrite(
+            content, object: object, isRemembered: payload.count <= HeldAccounts.maximumRemembered, mint: mint
+        )
+        let place = self.place(path)
         do {
-            let payload = try TLV.encode(rewritten)
             return RewrittenWrite(
-                path: self.place(path), contentFormat: contentFormat, payload: payload, accounts: accounts,
+                path: place, contentFormat: contentFormat,
+                payload: try PayloadCodec.encode(rewritten, format, at: place), accounts: accounts,
                 serverInstances: object == 1 ? self.serverInstances(in: rewritten) : [:]
             )
         } catch {
@@ -201,20 +246,40 @@ package struct AccountRewriter: Sendable {
         }
     }
 
-    private mutating func rewrite(
+    /// The format of a write, if its payloads can be read at all (T28).
+    static func supported(_ contentFormat: UInt16?, at path: LwM2MPath) throws(RewriteRefusal) -> ContentFormat {
+        let format = contentFormat.map { ContentFormat(rawValue: $0) }
+        if let format, PayloadCodec.supports(format) { return format }
+        throw .unsupportedFormat(format, at: path)
+    }
+
+    /// Rewrites what upstream wrote; `isRemembered` if its resources may be written singly later.
+    mutating func rewrite(
         _ content: PathContent,
         object: UInt16,
+        isRemembered: Bool,
         mint: Mint
     ) throws(RewriteRefusal) -> (PathContent, [AccountChange]) {
         var accounts: [AccountChange] = []
+        self.spareBootstrapAccount(content, object: object)
+        func origin(_ index: Int) -> LwM2MPath? {
+            switch content {
+            case .instance(let own) where isRemembered: LwM2MPath(object, own.id)
+            case .instances(let own) where isRemembered: LwM2MPath(object, own[index].id)
+            case .instance, .instances, .resource: nil
+            }
+        }
         switch self.place(content, object: object) {
         case .instance(let instance):
-            return (.instance(try self.rewrite(instance, object: object, into: &accounts, mint: mint)), accounts)
+            let rewritten = try self.rewrite(instance, object: object, from: origin(0), into: &accounts, mint: mint)
+            return (.instance(rewritten), accounts)
         case .instances(let instances):
             guard !instances.isEmpty else { throw .malformed("upstream writes /\(object) without instances") }
             var rewritten: [ObjectInstance] = []
-            for instance in instances {
-                rewritten.append(try self.rewrite(instance, object: object, into: &accounts, mint: mint))
+            for (index, instance) in instances.enumerated() {
+                rewritten.append(
+                    try self.rewrite(instance, object: object, from: origin(index), into: &accounts, mint: mint)
+                )
             }
             try Self.checkDistinct(accounts)
             let numbers = if case .instances(let own) = content { own.map(\.id) } else { [UInt16]() }
@@ -225,9 +290,11 @@ package struct AccountRewriter: Sendable {
         }
     }
 
+    /// `origin` is where upstream wrote the instance, if that is to be remembered.
     private mutating func rewrite(
         _ instance: ObjectInstance,
         object: UInt16,
+        from origin: LwM2MPath?,
         into accounts: inout [AccountChange],
         mint: Mint
     ) throws(RewriteRefusal) -> ObjectInstance {
@@ -236,11 +303,14 @@ package struct AccountRewriter: Sendable {
                 let account = try SecurityAccount(instance)
                 let (rewritten, change) = try self.rewrite(account, mint: mint)
                 accounts.append(change)
+                if let origin { self.held.remember(.security(account), at: origin) }
                 return rewritten.instance
             }
             let account = try ServerAccount(instance)
+            if let origin { self.held.remember(.server(account), at: origin) }
             let fitted = self.leadsToGateway(account) ? TransportBinding.fittedToUDP(account) : account
             let prioritized = self.prioritize(fitted)
+            self.note(account, became: prioritized)
             return prioritized == account ? instance : prioritized.instance
         } catch let error as AccountError {
             throw .malformed("upstream's account is no valid one: \(error)")
@@ -279,26 +349,4 @@ package struct AccountRewriter: Sendable {
 extension AccountRewriter: CustomStringConvertible, CustomReflectable {
     package var description: String { "AccountRewriter(\(self.arrival.rawValue), \(self.minted.count) credentials)" }
     package var customMirror: Mirror { Mirror(self, children: [:]) }
-}
-
-extension RewriteRefusal {
-    static func malformed(_ message: String, isAccount: Bool = true) -> RewriteRefusal {
-        RewriteRefusal(code: Self.badRequest, cause: .upstreamMalformed, message: message, isAccount: isAccount)
-    }
-
-    static func noRoute(_ message: String) -> RewriteRefusal {
-        RewriteRefusal(code: Self.badRequest, cause: .noRouteForServer, message: message, isAccount: true)
-    }
-
-    static func limit(_ message: String) -> RewriteRefusal {
-        RewriteRefusal(code: Self.badRequest, cause: .limit, message: message, isAccount: true)
-    }
-
-    static func notAllowed(_ message: String, isAccount: Bool) -> RewriteRefusal {
-        RewriteRefusal(code: Self.methodNotAllowed, cause: .unsupported, message: message, isAccount: isAccount)
-    }
-
-    static func broken(_ message: String) -> RewriteRefusal {
-        RewriteRefusal(code: Self.internalError, cause: .internal, message: message, isAccount: true)
-    }
 }

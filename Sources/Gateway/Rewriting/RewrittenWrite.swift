@@ -83,3 +83,47 @@ package struct RewriteRefusal: Error, Sendable, Equatable {
     /// 5.01
     package static let notImplemented: UInt8 = 0xA1
 }
+
+extension RewriteRefusal {
+    /// A payload that cannot be read. A format that has no document for this level is as good as one that nobody knows.
+    static func undecodable(_ error: PayloadError, _ format: ContentFormat, at path: LwM2MPath) -> RewriteRefusal {
+        switch error.reason {
+        case .unsupportedFormat, .unsupportedLevel: .unsupportedFormat(format, at: path)
+        default:
+            .malformed(
+                "upstream's payload for \(path) is no valid \(format.name): \(error)",
+                isAccount: path.objectID.map { $0 <= 1 } ?? false
+            )
+        }
+    }
+
+    static func unsupportedFormat(_ format: ContentFormat?, at path: LwM2MPath) -> RewriteRefusal {
+        RewriteRefusal(
+            code: Self.unsupportedContentFormat, cause: .unsupported,
+            message:
+                "upstream writes \(path) with \(format.map { "content format \($0.name)" } ?? "no content format"), "
+                + "which cannot be read there; let it use TLV (\(ContentFormat.tlv)) or SenML",
+            isAccount: path.objectID.map { $0 <= 1 } ?? false
+        )
+    }
+
+    static func malformed(_ message: String, isAccount: Bool = true) -> RewriteRefusal {
+        RewriteRefusal(code: Self.badRequest, cause: .upstreamMalformed, message: message, isAccount: isAccount)
+    }
+
+    static func noRoute(_ message: String) -> RewriteRefusal {
+        RewriteRefusal(code: Self.badRequest, cause: .noRouteForServer, message: message, isAccount: true)
+    }
+
+    static func limit(_ message: String) -> RewriteRefusal {
+        RewriteRefusal(code: Self.badRequest, cause: .limit, message: message, isAccount: true)
+    }
+
+    static func notAllowed(_ message: String, isAccount: Bool) -> RewriteRefusal {
+        RewriteRefusal(code: Self.methodNotAllowed, cause: .unsupported, message: message, isAccount: isAccount)
+    }
+
+    static func broken(_ message: String) -> RewriteRefusal {
+        RewriteRefusal(code: Self.internalError, cause: .internal, message: message, isAccount: true)
+    }
+}

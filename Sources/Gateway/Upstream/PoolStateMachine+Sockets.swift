@@ -7,11 +7,14 @@ extension PoolStateMachine {
     /// Makes a socket available again after a clean end.
     mutating func retire(_ socket: SocketID, hasMessageIDs: Bool, now: Instant) {
         self.setHoldsRegistration(socket, false)
-        guard hasMessageIDs else {
-            self.setState(socket, .resting(until: now + self.settings.exchangeLifetime))
+        let rest = hasMessageIDs ? self.settings.rest : self.settings.exchangeLifetime
+        guard rest > .zero else {
+            self.becomeIdle(socket, now: now)
             return
         }
-        self.becomeIdle(socket, now: now)
+        self.setState(socket, .resting(until: now + rest))
+        // Those who wait, and the minimum, need others meanwhile.
+        self.supply(self.sockets[socket.slot].upstream, now: now)
     }
 
     mutating func quarantine(_ socket: SocketID, parkedBy owner: LeaseOwner?, now: Instant) {

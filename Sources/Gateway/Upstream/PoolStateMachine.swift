@@ -16,6 +16,8 @@ struct PoolStateMachine: Sendable {
         var wait: Duration = .seconds(2)
         /// How long a socket rests after a lease that did not end cleanly, counted from its last datagram.
         var quarantine: Duration = .seconds(300)
+        /// How long it rests after one that did.
+        var rest: Duration = .zero
         /// How long a server remembers message IDs.
         var exchangeLifetime: Duration = .seconds(247)
         /// Sockets in all, in whatever state: what descriptors and ports allow.
@@ -93,7 +95,8 @@ struct PoolStateMachine: Sendable {
         /// Its lease ended cleanly but the upstream has not acknowledged the last answer yet. Becomes `idle` or
         /// `quarantined`.
         case settling(until: Instant)
-        /// Clean, but its message IDs would repeat too early. Becomes `idle`.
+        /// Clean, but datagrams for its last device may still be on their way, or its message IDs would repeat too early.
+        /// Becomes `idle`, or `quarantined` when a request comes.
         case resting(until: Instant)
         /// May still get requests meant for its last device. Becomes `idle`; or `leased` again by the owner, if it was
         /// parked.

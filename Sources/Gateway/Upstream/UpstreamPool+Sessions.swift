@@ -227,7 +227,12 @@ extension UpstreamPool {
         self.drain(link, to: connection)
         self.follow(outcome, of: link, on: connection, wasLive: wasLive, now: now)
         var isHeard = false
-        while session.read({ connection.layer.receive($0, now: now, into: &self.events) }) { isHeard = true }
+        while session.read({ message in
+            if !self.trace.isEmpty { self.note(message, .fromServer, on: connection) }
+            connection.layer.receive(message, now: now, into: &self.events)
+        }) {
+            isHeard = true
+        }
         if isHeard {
             self.machine.received(connection.id, now: now)
         } else if wasLive, Self.isClearAlert(bytes) {

@@ -21,7 +21,10 @@ extension UpstreamPool {
             buffer.withUnsafeReadableBytes { self.receivedRecords($0, on: connection, link, now: now) }
         } else {
             self.machine.received(socket, now: now)
-            buffer.withUnsafeReadableBytes { connection.layer.receive($0, now: now, into: &self.events) }
+            buffer.withUnsafeReadableBytes { bytes in
+                if !self.trace.isEmpty { self.note(bytes, .fromServer, on: connection) }
+                connection.layer.receive(bytes, now: now, into: &self.events)
+            }
         }
         self.dispatch(connection, now: now)
         self.carryOut()
@@ -79,6 +82,7 @@ extension UpstreamPool {
             index += 1
             switch event {
             case .transmit(let bytes):
+                if !self.trace.isEmpty { bytes.withUnsafeBytes { self.note($0, .toServer, on: connection) } }
                 if let link = connection.link {
                     self.transmit(bytes, on: connection, link, now: now)
                 } else {
@@ -103,7 +107,7 @@ extension UpstreamPool {
                     continue
                 }
                 if case .failed(_, .unacknowledged) = event { self.machine.timedOut(connection.id, now: now) }
-            case .request, .repeated, .acknowledged, .response, .notification:
+            case .request, .repeated, .retransmitted, .acknowledged, .response, .notification:
                 break
             }
             if let lease = connection.lease {

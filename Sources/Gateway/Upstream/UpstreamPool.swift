@@ -106,6 +106,8 @@ package actor UpstreamPool: LoopActor {
     var routeOf: [Route] = []
     var connections: [Connection?] = []
     var holder: (any LeaseHolder)?
+    /// Whose messages are logged; ``DeviceSessions`` says so.
+    var trace: MessageTrace
     var seeds: SplitMix64
     package internal(set) var counters = Counters()
 
@@ -153,12 +155,14 @@ package actor UpstreamPool: LoopActor {
         self.dtls = Self.clientConfiguration(dtls, transmission)
         self.resolver = resolver
         self.logger = logger
+        self.trace = MessageTrace(logger: logger, wallClock: WallClock.microseconds)
         var seeds = SplitMix64(state: seed)
         let capacity = capacity ?? .current(addresses: policy.from.count)
         var settings = PoolStateMachine.Settings()
         settings.minimumIdle = max(0, policy.minimumIdle)
         settings.wait = policy.wait
         settings.quarantine = policy.quarantine
+        settings.rest = policy.rest
         settings.exchangeLifetime = transmission.exchangeLifetime
         settings.localAddresses = policy.from
         settings.portsPerAddress = capacity.portsPerAddress

@@ -20,6 +20,12 @@ package struct AuditConfiguration: Sendable {
     package var window: Duration = .milliseconds(5)
     /// How long to wait before a write that failed is tried again.
     package var retryInterval: Duration = .seconds(1)
+    /// Segments whose newest record is older than this go away; nil: all stay.
+    package var keep: Duration?
+    /// How often old segments are looked for, beside start and each new segment.
+    package var retentionInterval: Duration = .seconds(3600)
+    /// Where a copy of each record goes; nil: nowhere.
+    package var syslog: SyslogTarget?
     /// Wall clock, microseconds since 1970; tests bring their own.
     package var clock: @Sendable () -> Int64 = WallClock.microseconds
 

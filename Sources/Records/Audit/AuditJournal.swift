@@ -74,8 +74,16 @@ package final class AuditJournal: AuditSink {
             node: configuration.node,
             key: key,
             segmentSize: configuration.segmentSize,
-            recovery: recovery
+            recovery: recovery,
+            copy: configuration.syslog.map { SyslogCopy($0, node: configuration.node) }
         )
+        let trust = try? JournalTrust(signingKey: configuration.signingKey)
+        let retention = configuration.keep.map { keep in
+            JournalRetention(
+                segments: segments, keep: keep, trust: trust ?? JournalTrust(keys: [key.publicKey]),
+                newestRecord: recovery.time
+            )
+        }
         self.configuration = configuration
         self.logger = logger
         self.told = Mutex(recovery.outbox)
@@ -89,7 +97,7 @@ package final class AuditJournal: AuditSink {
         }
         // Unsafe only to the compiler: the thread gets the one reference, and nothing here uses it afterwards.
         nonisolated(unsafe) let handedOver = file
-        let thread = Thread { [self] in self.run(handedOver) }
+        let thread = Thread { [self] in self.run(handedOver, retention) }
         thread.name = "audit-journal"
         thread.start()
         self.work.signal()
@@ -216,12 +224,28 @@ package final class AuditJournal: AuditSink {
         var isClosing = false
     }
 
-    private func run(_ file: JournalFile) {
+    private func run(_ file: JournalFile, _ retention: JournalRetention?) {
         var checkpointDue: DispatchTime?
+        var retentionDue: DispatchTime? = retention.map { _ in .now() }
+        var segment = file.segment
+        var report = file.copy.flatMap { copy in
+            self.configuration.syslog.map { SyslogReport($0, copy, self.logger) }
+        }
         while true {
-            self.waitForWork(until: checkpointDue)
+            self.waitForWork(until: [checkpointDue, retentionDue].compactMap { $0 }.min())
             var round = self.nextRound()
-            let isReached = self.work(on: &round, file, isDue: checkpointDue.map { $0 <= .now() } ?? false)
+            if let event = report?.event(at: self.configuration.clock(), isLast: round.isClosing) {
+                round.events.append(event)
+            }
+            var isReached = self.work(on: &round, file, isDue: checkpointDue.map { $0 <= .now() } ?? false)
+            if let retention, isReached, !round.isClosing,
+                segment != file.segment || retentionDue.map({ $0 <= .now() }) ?? false
+            {
+                segment = file.segment
+                let isMore: Bool
+                (isReached, isMore) = self.removeOld(retention, file, &round)
+                retentionDue = isMore ? .now() : .now() + Self.interval(self.configuration.retentionInterval)
+            }
             for waiter in round.waiters { waiter.continuation.resume() }
             if round.isClosing || !isReached { break }
             if file.unsigned == 0 {
@@ -231,6 +255,33 @@ package final class AuditJournal: AuditSink {
             }
         }
         self.ended.signal()
+    }
+
+    /// Takes old segments away, after the journal says so and the disk has that, signed.
+    ///
+    /// - Returns: false first when the journal closes and the disk takes nothing; then whether there is more to remove.
+    private func removeOld(
+        _ retention: JournalRetention, _ file: JournalFile, _ round: inout Round
+    ) -> (isReached: Bool, isMore: Bool) {
+        do {
+            let now = self.configuration.clock()
+            guard let removal = try retention.due(before: file.segment, now: now) else { return (true, false) }
+            file.append(removal.event(at: now, keep: self.configuration.keep ?? .zero))
+            guard self.reach(.signed, file, &round) else { return (false, false) }
+            self.state.withLock { $0.statistics.written &+= 1 }
+            try retention.remove(removal)
+            self.logger.notice(
+                "old journal segments are removed",
+                metadata: ["segments": "\(removal.segments.count)", "through": "\(removal.newest)"]
+            )
+            return (true, removal.segments.count >= JournalRetention.batchLimit)
+        } catch let failure as JournalFile.Failure {
+            self.logger.error(
+                "cannot \(failure.what) the audit journal: \(errorText(failure.code)); it is tried again later")
+        } catch {
+            self.logger.error("cannot look for old journal segments: \(error); it is tried again later")
+        }
+        return (true, false)
     }
 
     /// Sleeps until somebody calls or a checkpoint is due; then a little longer, so that many records share a write,

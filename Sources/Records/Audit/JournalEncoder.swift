@@ -22,7 +22,7 @@ struct JournalEncoder {
     static let checkpointEvent = "journal.checkpoint"
     /// A record above this many bytes loses its detail.
     static let lineLimit = 256 * 1024
-    static let noHash = [UInt8](repeating: 0, count: 32)
+    static let noHash = JournalHash.zero
 
     /// The next record's number, from 1.
     private(set) var seq: UInt64
@@ -36,7 +36,7 @@ struct JournalEncoder {
     private let nodeMember: [UInt8]
     private var time = JournalTime()
 
-    init(node: String, seq: UInt64, previous: [UInt8]) {
+    init(node: String, seq: UInt64, previous: JournalHash) {
         self.node = node
         var writer = JSONWriter()
         writer.raw("\",\"node\":")
@@ -44,7 +44,7 @@ struct JournalEncoder {
         writer.raw(",\"event\":\"")
         self.nodeMember = writer.bytes
         self.seq = seq
-        self.previous = Array(hexadecimalText(previous).utf8)
+        self.previous = Array(previous.text.utf8)
     }
 
     mutating func append(_ event: AuditEvent) {
@@ -157,6 +157,29 @@ struct JournalTime {
         writer.bytes.append(contentsOf: self.prefix)
         writer.padded(Int(time % 1_000_000), width: 6)
         writer.bytes.append(UInt8(ascii: "Z"))
+    }
+
+    /// What ``text(_:)`` has written; nil for anything else.
+    static func value(_ text: UnsafeRawBufferPointer) -> Int64? {
+        guard text.count == 27 else { return nil }
+        func number(_ range: Range<Int>) -> Int64? {
+            text[range].reduce(Int64?.some(0)) { sum, digit in
+                (0x30...0x39).contains(digit) ? sum.map { $0 * 10 + Int64(digit - 0x30) } : nil
+            }
+        }
+        guard let year = number(0..<4), let month = number(5..<7), (1...12).contains(month),
+            let day = number(8..<10), (1...31).contains(day), let hour = number(11..<13),
+            let minute = number(14..<16), let second = number(17..<19), let rest = number(20..<26)
+        else { return nil }
+        // The way back of `prefix`: years begin in March.
+        let marchYear = month > 2 ? year : year - 1
+        let era = (marchYear >= 0 ? marchYear : marchYear - 399) / 400
+        let yearOfEra = marchYear - era * 400
+        let dayOfYear = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1
+        let days = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+        let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
+        let value = seconds * 1_000_000 + rest
+        return self.text(value).utf8.elementsEqual(text) ? value : nil
     }
 
     /// Year, month and day from days since 1970 in the Gregorian calendar: years begin in March, so that the day that

@@ -20,12 +20,15 @@ final class JournalFile {
     private let segmentSize: Int64
     private var encoder: JournalEncoder
     private var descriptor: Int32
-    private var segment: Int
+    private(set) var segment: Int
     /// Bytes of the segment that are written.
     private var size: Int64
     /// Bytes of the buffer that are written.
     private var written = 0
     private var isSynchronized = true
+
+    /// Gets each record when it is written.
+    let copy: SyslogCopy?
 
     /// Records without a checkpoint behind them.
     private(set) var unsigned: Int
@@ -36,10 +39,12 @@ final class JournalFile {
         node: String,
         key: JournalKey,
         segmentSize: Int64,
-        recovery: JournalRecovery
+        recovery: JournalRecovery,
+        copy: SyslogCopy? = nil
     ) throws(RecordsError) {
         self.segments = segments
         self.key = key
+        self.copy = copy
         self.segmentSize = segmentSize
         self.encoder = JournalEncoder(node: node, seq: recovery.seq, previous: recovery.previous)
         self.segment = recovery.segment
@@ -127,6 +132,7 @@ final class JournalFile {
             self.size += Int64(count)
             self.isSynchronized = false
         }
+        if self.written > 0 { self.copy?.send(self.encoder.lines.bytes[...]) }
         self.encoder.lines.removeAll()
         self.written = 0
     }

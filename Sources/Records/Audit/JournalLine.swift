@@ -5,39 +5,53 @@ internal import Glibc
 /// when it was written.
 struct JournalLine {
     var seq: UInt64
-    var previous: [UInt8]
-    var hash: [UInt8]
+    var previous: JournalHash
+    var hash: JournalHash
     /// Whether `hash` is the hash of the line.
     var isAuthentic: Bool
 
-    private static let head = Array("{\"seq\":".utf8)
-    private static let previousName = Array(",\"previous\":\"".utf8)
-    private static let hashName = Array("\",\"hash\":\"".utf8)
-    private static let tail = Array("\"}".utf8)
+    private static let head: StaticString = "{\"seq\":"
+    private static let previousName: StaticString = ",\"previous\":\""
+    private static let hashName: StaticString = "\",\"hash\":\""
+    private static let tail: StaticString = "\"}"
+
+    /// How many bytes the links take at the end of each line.
+    static let linksLength =
+        previousName.utf8CodeUnitCount + hashName.utf8CodeUnitCount + tail.utf8CodeUnitCount + 2
+        * JournalHash.digitCount
 
     /// Nil when the line has not the shape of a record.
     init?(_ line: ArraySlice<UInt8>) {
-        let digits = 64
-        let hashStart = line.endIndex - Self.tail.count - digits
-        let previousStart = hashStart - Self.hashName.count - digits
-        let linksStart = previousStart - Self.previousName.count
-        guard linksStart > line.startIndex + Self.head.count,
-            line.starts(with: Self.head),
-            line[(hashStart + digits)...].elementsEqual(Self.tail),
-            line[(previousStart + digits)..<hashStart].elementsEqual(Self.hashName),
-            line[linksStart..<previousStart].elementsEqual(Self.previousName),
-            let previous = Self.bytes(line[previousStart..<(previousStart + digits)]),
-            let hash = Self.bytes(line[hashStart..<(hashStart + digits)]),
-            let seq = Self.number(line[(line.startIndex + Self.head.count)...])
+        guard let record = line.withUnsafeBytes({ JournalLine($0) }) else { return nil }
+        self = record
+    }
+
+    init?(_ line: UnsafeRawBufferPointer) {
+        let linksStart = line.count - Self.linksLength
+        guard linksStart > Self.head.utf8CodeUnitCount else { return nil }
+        let previousStart = linksStart + Self.previousName.utf8CodeUnitCount
+        let previousEnd = previousStart + JournalHash.digitCount
+        let hashStart = previousEnd + Self.hashName.utf8CodeUnitCount
+        let hashEnd = hashStart + JournalHash.digitCount
+        guard Self.stands(Self.head, in: line, at: 0), Self.stands(Self.previousName, in: line, at: linksStart),
+            Self.stands(Self.hashName, in: line, at: previousEnd), Self.stands(Self.tail, in: line, at: hashEnd),
+            let previous = JournalHash(digits: UnsafeRawBufferPointer(rebasing: line[previousStart..<previousEnd])),
+            let hash = JournalHash(digits: UnsafeRawBufferPointer(rebasing: line[hashStart..<hashEnd])),
+            let seq = Self.number(line, from: Self.head.utf8CodeUnitCount)
         else { return nil }
         self.seq = seq
         self.previous = previous
         self.hash = hash
         // The line as it was before its hash was put in: up to the digits of `previous`, then the end.
         var sha = SHA256()
-        line[..<(previousStart + digits)].withUnsafeBytes { sha.update(bufferPointer: $0) }
-        Self.tail.withUnsafeBytes { sha.update(bufferPointer: $0) }
-        self.isAuthentic = sha.finalize().elementsEqual(hash)
+        sha.update(bufferPointer: UnsafeRawBufferPointer(rebasing: line[..<previousEnd]))
+        sha.update(bufferPointer: UnsafeRawBufferPointer(rebasing: line[hashEnd...]))
+        self.isAuthentic = sha.finalize().withUnsafeBytes { JournalHash($0) } == hash
+    }
+
+    private static func stands(_ text: StaticString, in line: UnsafeRawBufferPointer, at position: Int) -> Bool {
+        guard let base = line.baseAddress, position + text.utf8CodeUnitCount <= line.count else { return false }
+        return memcmp(base + position, text.utf8Start, text.utf8CodeUnitCount) == 0
     }
 
     /// Whether `text` stands in the line. A name with its quotation marks stands only where it is a name: inside texts
@@ -59,32 +73,15 @@ struct JournalLine {
         }
     }
 
-    /// Lower-case digits alone: another way to write the same hash is a changed line.
-    private static func bytes(_ digits: ArraySlice<UInt8>) -> [UInt8]? {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(32)
-        var high: UInt8?
-        for digit in digits {
-            let nibble: UInt8
-            switch digit {
-            case 0x30...0x39: nibble = digit - 0x30
-            case 0x61...0x66: nibble = digit - 0x57
-            default: return nil
-            }
-            if let upper = high {
-                bytes.append(upper << 4 | nibble)
-                high = nil
-            } else {
-                high = nibble
-            }
-        }
-        return bytes
-    }
-
     /// The digits in front of the first comma.
-    private static func number(_ bytes: ArraySlice<UInt8>) -> UInt64? {
-        let digits = bytes.prefix { $0 != UInt8(ascii: ",") }
-        guard (1...19).contains(digits.count), digits.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
-        return digits.reduce(0) { $0 * 10 + UInt64($1 - 0x30) }
+    private static func number(_ line: UnsafeRawBufferPointer, from start: Int) -> UInt64? {
+        var number: UInt64 = 0
+        for position in start..<line.count {
+            let byte = line[position]
+            if byte == UInt8(ascii: ",") { return position > start ? number : nil }
+            guard (0x30...0x39).contains(byte), position - start < 19 else { return nil }
+            number = number * 10 + UInt64(byte - 0x30)
+        }
+        return nil
     }
 }

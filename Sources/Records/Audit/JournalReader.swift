@@ -1,7 +1,7 @@
 /// Reads a journal for people, while a gateway writes it or not. It shows what stands there; whether that is what was
 /// written is for ``JournalVerifier`` to say.
 package struct JournalReader: Sendable {
-    private let segments: JournalSegments
+    let segments: JournalSegments
 
     /// - Parameter state: the state folder.
     package init(state: String) { self.segments = JournalSegments(directory: state + "/audit") }
@@ -11,9 +11,9 @@ package struct JournalReader: Sendable {
         var found: [JournalEntry] = []
         for number in try self.segments.numbers().reversed() where found.count < count {
             var ring = LastLines(limit: count - found.count)
-            var reader = try SegmentReader(path: self.segments.path(number))
+            guard var reader = try self.segments.reader(number) else { continue }
             while let line = try reader.next() {
-                guard line.isComplete, checkpoints || !Self.isCheckpoint(line.bytes) else { continue }
+                guard line.isComplete, checkpoints || !JournalLine.isCheckpoint(line.bytes) else { continue }
                 ring.append(line.bytes)
             }
             found = ring.lines.compactMap { JournalEntry($0[...]) } + found
@@ -29,7 +29,7 @@ package struct JournalReader: Sendable {
     ) throws {
         let needle = "\"iccid\":\"\(iccid.digits)\""
         for number in try self.segments.numbers() {
-            var reader = try SegmentReader(path: self.segments.path(number))
+            guard var reader = try self.segments.reader(number) else { continue }
             while let line = try reader.next() {
                 guard line.isComplete, JournalLine.contains(line.bytes, needle), let entry = JournalEntry(line.bytes),
                     entry.iccid == iccid.digits, entry.seq >= seq
@@ -83,17 +83,13 @@ package struct JournalReader: Sendable {
         var entries: [JournalEntry] = []
         for number in try self.segments.numbers() where number >= position.segment {
             if number > position.segment { position = Position(segment: number, offset: 0) }
-            var reader = try SegmentReader(path: self.segments.path(number), offset: position.offset)
+            guard var reader = try self.segments.reader(number, offset: position.offset) else { continue }
             while let line = try reader.next(), line.isComplete {
                 position.offset = line.offset + Int64(line.bytes.count) + 1
                 if let entry = JournalEntry(line.bytes) { entries.append(entry) }
             }
         }
         return entries
-    }
-
-    private static func isCheckpoint(_ line: ArraySlice<UInt8>) -> Bool {
-        JournalLine.contains(line, "\"event\":\"\(JournalEncoder.checkpointEvent)\"")
     }
 }
 

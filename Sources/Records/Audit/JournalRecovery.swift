@@ -12,6 +12,8 @@ struct JournalRecovery {
     var length: Int64 = 0
     /// Records behind the last checkpoint.
     var unsigned = 0
+    /// Time of the last good record, microseconds since 1970.
+    var time: Int64?
     /// Outbox rows that the last segment tells of.
     var outbox: Set<Int64> = []
     var finding = Finding.clean
@@ -45,10 +47,11 @@ struct JournalRecovery {
     /// - Returns: whether the segment has a record.
     private mutating func scan(_ path: String, segment: Int, isLast: Bool) throws(RecordsError) -> Bool {
         var reader = try SegmentReader(path: path)
-        var expected: (seq: UInt64, previous: [UInt8])?
+        var expected: (seq: UInt64, previous: JournalHash)?
         var goodEnd: Int64 = 0
         var end: Int64 = 0
         var isZeroed = true
+        var lastTime: Int64?
         while let line = try reader.next() {
             end = line.offset + Int64(line.bytes.count) + (line.isComplete ? 1 : 0)
             if goodEnd == line.offset, line.isComplete, let record = JournalLine(line.bytes), record.isAuthentic,
@@ -57,11 +60,13 @@ struct JournalRecovery {
                 expected = (record.seq + 1, record.hash)
                 goodEnd = end
                 self.note(line.bytes)
+                lastTime = line.bytes.withUnsafeBytes { JournalFields($0).flatMap { JournalTime.value($0.time) } }
             } else {
                 isZeroed = isZeroed && (!line.isComplete || line.bytes.allSatisfy { $0 == 0 })
             }
         }
         if let expected { (self.seq, self.previous) = expected }
+        self.time = lastTime ?? self.time
         guard isLast else { return expected != nil }
         self.length = goodEnd
         // A torn write has no line feed, or is the zeros of a block that never reached the disk.
@@ -73,7 +78,7 @@ struct JournalRecovery {
 
     private mutating func note(_ line: ArraySlice<UInt8>) {
         self.unsigned += 1
-        if JournalLine.contains(line, "\"event\":\"\(JournalEncoder.checkpointEvent)\"") { self.unsigned = 0 }
+        if JournalLine.isCheckpoint(line) { self.unsigned = 0 }
         if JournalLine.contains(line, "\"outbox\":"), let value = try? JSONReader.read(line),
             let uid = value["detail"]?["outbox"]?.integer
         {

@@ -29,6 +29,22 @@ struct JournalSegments: Sendable {
             return number
         }.sorted()
     }
+
+    /// Reads a segment, or nil when it is there no more: retention may take it away while others read.
+    func reader(_ number: Int, offset: Int64 = 0) throws(RecordsError) -> SegmentReader? {
+        do throws(RecordsError) {
+            return try SegmentReader(path: self.path(number), offset: offset)
+        } catch {
+            if error.kind == .notFound { return nil }
+            throw error
+        }
+    }
+
+    /// Bytes of a segment; 0 when it is there no more.
+    func size(_ number: Int) -> Int64 {
+        var status = stat()
+        return stat(self.path(number), &status) == 0 ? Int64(status.st_size) : 0
+    }
 }
 
 /// Reads the lines of one segment, also while it is being written. Memory is bounded by the longest line allowed.
@@ -44,11 +60,13 @@ struct SegmentReader: ~Copyable {
 
     /// Longer than any line that was ever written.
     static let lineLimit = JournalEncoder.lineLimit + 8 * 1024
-    private static let pieceSize = 256 * 1024
+    private static let pieceSize = 1024 * 1024
 
     private let descriptor: Int32
     private let path: String
-    private var buffer: [UInt8] = []
+    /// Used again and again; only ``filled`` bytes of it are the file's.
+    private var buffer = [UInt8](repeating: 0, count: pieceSize)
+    private var filled = 0
     private var start = 0
     private var searched = 0
     private var offset: Int64
@@ -59,7 +77,7 @@ struct SegmentReader: ~Copyable {
         self.descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard self.descriptor >= 0 else {
             throw RecordsError(
-                .notPermitted,
+                errno == ENOENT ? .notFound : .notPermitted,
                 "cannot read \(path): \(errorText(errno))",
                 remedy: "run as a user who may read it"
             )
@@ -70,29 +88,30 @@ struct SegmentReader: ~Copyable {
     deinit { Glibc.close(self.descriptor) }
 
     /// The next line, or nil at the end. A line above the limit comes in parts, none of them a record.
+    ///
+    /// Its bytes lie in the buffer: let go of them before the next call, or the buffer is copied.
     mutating func next() throws(RecordsError) -> Line? {
         while true {
-            if let end = Self.lineFeed(in: self.buffer, from: self.searched) {
-                return self.take(upTo: end, skipping: 1)
-            }
-            self.searched = self.buffer.count
-            if self.buffer.count - self.start > Self.lineLimit {
-                return self.take(upTo: self.buffer.count, skipping: 0)
+            if let end = self.lineFeed() { return self.take(upTo: end, skipping: 1) }
+            self.searched = self.filled
+            if self.filled - self.start > Self.lineLimit {
+                return self.take(upTo: self.filled, skipping: 0)
             }
             guard try self.fill() else {
-                guard self.start < self.buffer.count else { return nil }
-                var rest = self.take(upTo: self.buffer.count, skipping: 0)
+                guard self.start < self.filled else { return nil }
+                var rest = self.take(upTo: self.filled, skipping: 0)
                 rest.isComplete = false
                 return rest
             }
         }
     }
 
-    private static func lineFeed(in buffer: [UInt8], from start: Int) -> Int? {
-        buffer.withUnsafeBytes { bytes in
-            guard start < bytes.count, let base = bytes.baseAddress,
-                let found = memchr(base + start, 0x0A, bytes.count - start)
-            else { return nil }
+    private func lineFeed() -> Int? {
+        let (start, end) = (self.searched, self.filled)
+        return self.buffer.withUnsafeBytes { bytes in
+            guard start < end, let base = bytes.baseAddress, let found = memchr(base + start, 0x0A, end - start) else {
+                return nil
+            }
             return UnsafeRawPointer(found) - base
         }
     }
@@ -105,20 +124,21 @@ struct SegmentReader: ~Copyable {
         return line
     }
 
-    /// False at the end of the file.
+    /// Moves what is left to the front and reads behind it. False at the end of the file.
     private mutating func fill() throws(RecordsError) -> Bool {
-        let descriptor = self.descriptor
+        let (descriptor, start, rest) = (self.descriptor, self.start, self.filled - self.start)
         var got = -1
-        let piece = [UInt8](unsafeUninitializedCapacity: Self.pieceSize) { bytes, count in
-            repeat { got = read(descriptor, bytes.baseAddress, Self.pieceSize) } while got < 0 && errno == EINTR
-            count = max(got, 0)
+        self.buffer.withUnsafeMutableBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            if start > 0 { memmove(base, base + start, rest) }
+            repeat { got = read(descriptor, base + rest, bytes.count - rest) } while got < 0 && errno == EINTR
         }
         guard got >= 0 else {
             throw RecordsError(.unavailable, "cannot read \(self.path): \(errorText(errno))", remedy: "check the disk")
         }
-        self.buffer = self.start == self.buffer.count ? piece : self.buffer[self.start...] + piece
         self.searched -= self.start
         self.start = 0
+        self.filled = rest + got
         return got > 0
     }
 }

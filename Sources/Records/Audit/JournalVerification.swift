@@ -14,8 +14,12 @@ package struct JournalVerification: Sendable, Equatable {
             case badSignature
             /// A whole segment is not there.
             case missingSegment
+            /// The journal does not begin with record 1, and no signed record says that retention has removed what was before.
+            case missingStart(through: UInt64)
             /// An exported checkpoint is not in the journal.
             case anchorMissing
+            /// An exported checkpoint is not signed by a key of this journal.
+            case anchorForeign
         }
 
         package var kind: Kind
@@ -46,6 +50,18 @@ package struct JournalVerification: Sendable, Equatable {
     package var proven: Checkpoint?
     /// Records behind ``proven``: chained, but anybody who can write the files could have written them.
     package var unsigned = 0
+    /// What became of the anchor.
+    package enum AnchorState: Sendable, Equatable {
+        /// The journal holds it.
+        case held
+        /// It is older than what retention has kept; the removal is signed.
+        case removed
+    }
+
+    /// Nil: none was given, or it is a problem.
+    package var anchor: AnchorState?
+    /// Number of the signed record that says that retention has removed what was before ``firstSeq``.
+    package var removal: UInt64?
     /// Bytes of a last line that has no end: being written just now, or torn.
     package var incompleteBytes = 0
     /// The first problems, ``problemLimit`` at most.
@@ -76,6 +92,12 @@ extension JournalVerification.Problem: CustomStringConvertible {
         case .reordered: "\(place): \(record) is not in its place, or stands twice"
         case .badSignature: "\(place): the signature of checkpoint \(self.seq ?? 0) does not hold"
         case .missingSegment: "\(place) is missing"
+        case .missingStart(let through) where through == 1:
+            "record 1 is missing, and no signed record says that retention removed it"
+        case .missingStart(let through):
+            "records 1 to \(through) are missing, and no signed record says that retention removed them"
+        case .anchorForeign:
+            "the exported checkpoint \(self.seq ?? 0) is not signed by a key of this journal"
         case .anchorMissing: "the journal does not hold the exported checkpoint \(self.seq ?? 0)"
         }
     }

@@ -10,6 +10,29 @@ func hexadecimalText(_ bytes: some Collection<UInt8>) -> String {
     return String(decoding: writer.bytes, as: UTF8.self)
 }
 
+/// The bytes of an even number of hexadecimal digits, or nil.
+func hexadecimalBytes(_ text: String) -> [UInt8]? {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(text.utf8.count / 2)
+    var high: UInt8?
+    for digit in text.utf8 {
+        let nibble: UInt8
+        switch digit {
+        case 0x30...0x39: nibble = digit - 0x30
+        case 0x41...0x46: nibble = digit - 0x37
+        case 0x61...0x66: nibble = digit - 0x57
+        default: return nil
+        }
+        if let upper = high {
+            bytes.append(upper << 4 | nibble)
+            high = nil
+        } else {
+            high = nibble
+        }
+    }
+    return high == nil ? bytes : nil
+}
+
 /// Makes a new name in the folder of `path` survive a power cut. Best effort: some file systems refuse it.
 func synchronizeDirectory(of path: String) {
     let folder = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) } ?? "."

@@ -92,6 +92,17 @@ enum Schemas {
                     """
             )
         }
+        migrator.registerMigration("traces") { db in
+            try db.execute(
+                sql: """
+                    -- SIMs whose messages a running gateway logs until then.
+                    CREATE TABLE traces (
+                        iccid TEXT PRIMARY KEY NOT NULL,
+                        until INTEGER NOT NULL
+                    ) WITHOUT ROWID;
+                    """
+            )
+        }
         return migrator
     }
 
@@ -179,6 +190,14 @@ enum Schemas {
         // As for credentials: what the relay shows to the server of a device that came plain.
         migrator.registerMigration("upstream of grants") { db in
             try db.execute(sql: "ALTER TABLE grants ADD COLUMN sealed_upstream BLOB")
+        }
+        migrator.registerMigration("bootstrap places") { db in
+            try db.execute(
+                sql: """
+                    -- The instance of object 0 that is the bootstrap account of the SIM's device; null: it does not tell.
+                    CREATE TABLE bootstrap_places (iccid TEXT PRIMARY KEY NOT NULL, instance INTEGER) WITHOUT ROWID;
+                    """
+            )
         }
         return migrator
     }

@@ -1,12 +1,15 @@
 internal import ArgumentParser
 internal import Foundation
+internal import Gateway
 internal import Records
 
 /// `bootgate audit`: the audit journal, while a gateway writes it or not.
 struct AuditCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "audit", abstract: "Read and verify the audit journal.",
-        subcommands: [Tail.self, Show.self, Verify.self]
+        commandName: "audit", abstract: "Read, search, export and verify the audit journal.",
+        subcommands: [
+            Tail.self, AuditSearchCommand.self, Show.self, AuditVerifyCommand.self, AuditExportCommand.self,
+        ]
     )
 
     struct Tail: AsyncParsableCommand {
@@ -34,52 +37,18 @@ struct AuditCommand: AsyncParsableCommand {
         func run() async throws {
             let reader = JournalReader(state: try self.config.load().state)
             try reporting {
-                try reader.show(iccid: try ICCID(self.iccid)) { AuditCommand.show($0, json: self.json) }
+                try reader.show(iccid: try ICCID(self.iccid)) {
+                    AuditCommand.show($0, json: self.json, withTimeline: true)
+                }
             }
         }
     }
 
-    struct Verify: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Prove that no record was changed, removed or moved.",
-            discussion: "Exits with 0 if the journal is intact, with 65 if it is not."
-        )
-        @Flag(help: "As JSON.") var json = false
-        @OptionGroup var config: ConfigurationOption
-
-        func run() async throws {
-            let configuration = try self.config.load()
-            let result = try reporting {
-                try JournalVerifier(
-                    state: configuration.state, trust: JournalTrust(signingKey: configuration.audit.signingKey)
-                ).verify { Terminal.progress("\($0) records") }
-            }
-            Terminal.progress("")
-            for problem in result.problems { Terminal.complain(problem.description) }
-            if self.json {
-                Terminal.say(
-                    JSONText.line([
-                        "intact": result.isIntact, "records": result.records, "segments": result.segments,
-                        "proven": Int(result.proven?.seq ?? 0), "unsigned": result.unsigned,
-                        "problems": result.problemCount,
-                    ])
-                )
-            } else {
-                Terminal.say("\(result.records) records in \(result.segments) segments")
-                if let proven = result.proven {
-                    Terminal.say("proven up to record \(proven.seq), signed at \(proven.time)")
-                }
-                if result.unsigned > 0 { Terminal.say("\(result.unsigned) records behind it are unsigned") }
-                if result.incompleteBytes > 0 {
-                    Terminal.say("\(result.incompleteBytes) bytes of a line without an end")
-                }
-            }
-            if !result.isIntact { throw fail(.badData, "the journal is not what was written") }
-        }
-    }
+    static func write(_ entry: JournalEntry, json: Bool) { self.show(entry, json: json) }
 
     /// One record as a person reads it: when, what, who, and the rest of it.
-    private static func show(_ entry: JournalEntry, json: Bool) {
+    /// Timelines of bootstraps and what to do about failures only where there is room.
+    private static func show(_ entry: JournalEntry, json: Bool, withTimeline: Bool = false) {
         guard !json else { return Terminal.say(entry.line) }
         var line = "\(entry.time.prefix(23))Z  \(entry.event)"
         if let cause = entry.cause { line += "  cause: \(cause)" }
@@ -87,8 +56,15 @@ struct AuditCommand: AsyncParsableCommand {
         if let endpoint = entry.endpoint, endpoint != entry.iccid { line += "  ep \(endpoint)" }
         if let peer = entry.peer { line += "  from \(peer)" }
         if let upstream = entry.upstream { line += "  to \(upstream)" }
-        let detail = entry.detail.plain
+        let timeline = TimelineText(entry.detail)
+        let detail = (timeline == nil ? entry.detail : TimelineText.without(entry.detail)).plain
         if !detail.isEmpty { line += "\n    \(detail)" }
+        if withTimeline {
+            if let timeline { line += timeline.lines.map { "\n    \($0)" }.joined() }
+            if let cause = entry.cause.flatMap(FailureCause.init(rawValue:)) {
+                line += "\n    whose: \(cause.source.rawValue); what to do: \(cause.remedy)"
+            }
+        }
         Terminal.say(line.split(separator: "\n").map { Terminal.printable(String($0)) }.joined(separator: "\n"))
     }
 }

@@ -14,6 +14,7 @@ struct CheckCommand: AsyncParsableCommand {
             "Exits with 0 if `serve` would start with it, 78 for a mistake, 69 for a library that lacks something."
     )
 
+    @Flag(help: "As JSON.") var json = false
     @OptionGroup var config: ConfigurationOption
 
     func run() async throws {
@@ -25,19 +26,36 @@ struct CheckCommand: AsyncParsableCommand {
         if let publisher = try reporting({ try configuration.publisher() }) { await publisher.close() }
         let gateway = configuration.gateway
         let capacity = PoolCapacity.current(addresses: gateway.pool.from.count)
-        Terminal.say("listeners          \(gateway.listeners.count)")
-        Terminal.say("bootstrap servers  \(gateway.bootstrap.upstreams.map(\.uri.description).joined(separator: ", "))")
-        Terminal.say("LwM2M servers      \(gateway.servers.map(\.name).joined(separator: ", "))")
-        Terminal.say(
-            "capacity           \(capacity.sockets) devices at once: "
-                + "\(capacity.portsPerAddress) ports on each local address towards one server, and the limit of open files"
-        )
-        Terminal.say("wolfSSL            \(DTLSLibrary.version)")
         let missing = gateway.dtls.suites.filter { !DTLSLibrary.suites.contains($0) }
         if !missing.isEmpty {
             Terminal.complain("warning: wolfSSL lacks \(missing.map { "\($0)" }.joined(separator: ", "))")
         }
         if let obstacle = configuration.dtlsObstacle { throw fail(.unavailable, obstacle) }
+        let sessions = gateway.limits.sessions ?? SessionCapacity.current()
+        let upstreams = gateway.bootstrap.upstreams.map(\.uri.description)
+        let servers = gateway.servers.map(\.name)
+        if self.json {
+            return Terminal.say(
+                JSONText.line([
+                    "good": true, "listeners": gateway.listeners.count, "bootstrap-servers": upstreams,
+                    "servers": servers, "devices": capacity.sockets, "ports-per-address": capacity.portsPerAddress,
+                    "sessions": sessions, "wolfssl": DTLSLibrary.version, "missing-suites": missing.map { "\($0)" },
+                ])
+            )
+        }
+        Terminal.say("listeners          \(gateway.listeners.count)")
+        Terminal.say("bootstrap servers  \(upstreams.joined(separator: ", "))")
+        Terminal.say("LwM2M servers      \(servers.joined(separator: ", "))")
+        let timers = TransmissionPolicy(
+            device: gateway.deviceTransmission, upstream: gateway.upstreamTransmission,
+            handshake: gateway.deviceHandshake)
+        for line in timers.summary { Terminal.say(line) }
+        Terminal.say(
+            "capacity           \(capacity.sockets) devices at once: "
+                + "\(capacity.portsPerAddress) ports on each local address towards one server, and the limit of open files"
+        )
+        Terminal.say("sessions           \(sessions) of devices at most")
+        Terminal.say("wolfSSL            \(DTLSLibrary.version)")
         Terminal.say("the configuration is good")
     }
 }

@@ -11,7 +11,7 @@ struct SIMCommand: ParsableCommand {
         abstract: "Add, change, list and import SIM records, and provision devices.",
         subcommands: [
             Import.self, Add.self, Show.self, List.self, Set.self, Suspend.self, Resume.self, Retire.self,
-            Remove.self, Rebootstrap.self, Provision.self,
+            Remove.self, Rebootstrap.self, Trace.self, Provision.self,
         ]
     )
 
@@ -192,6 +192,36 @@ struct SIMCommand: ParsableCommand {
             defer { records.close() }
             try reporting { try records.sims.rebootstrap(iccid, by: actor) }
             Terminal.say("\(iccid) is ordered to bootstrap again")
+        }
+    }
+
+    struct Trace: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Log every message of its device and of the servers behind it, for a while.",
+            discussion: """
+                A running gateway writes an entry of the level debug for each message, whatever `log.level` is: direction,                 type, code, message ID, length of the token, path and size. Never tokens, queries, payloads or keys.
+                """
+        )
+        @OptionGroup var target: Target
+        @Option(name: .customLong("for"), help: "For so long: 30s, 10m, 2h; 7d at most.") var duration = "10m"
+        @Flag(help: "No more.") var off = false
+
+        func validate() throws {
+            guard let duration = Notation.duration(self.duration), duration >= .seconds(1),
+                duration <= .seconds(7 * 86_400)
+            else { throw ValidationError("--for takes a time from 1s to 7d, such as 10m") }
+        }
+
+        func run() throws {
+            let (records, iccid) = try self.target.open()
+            defer { records.close() }
+            if self.off {
+                let wasOn = try reporting { try records.sims.endTrace(iccid, by: actor) }
+                return Terminal.say(wasOn ? "\(iccid) is no longer traced" : "\(iccid) was not traced")
+            }
+            let duration = Notation.duration(self.duration) ?? .seconds(600)
+            try reporting { try records.sims.trace(iccid, for: duration, by: actor) }
+            Terminal.say("\(iccid) is traced for \(self.duration), in the log of `bootgate serve`")
         }
     }
 

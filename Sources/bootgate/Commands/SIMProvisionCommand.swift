@@ -27,10 +27,12 @@ extension SIMCommand {
         @Option(help: "table, tlv, senml-cbor, senml-json, leshan, anjay or wakaama.") var format = Format.table
         @Option(help: ArgumentHelp("Instance of the Security object.", valueName: "id")) var instance: UInt16 = 0
         @Flag(help: "Documents as hexadecimal digits.") var hex = false
+        @Flag(help: "The table as JSON, one object a line.") var json = false
 
         func validate() throws {
             // 65535 is reserved: it stands for no instance.
             guard self.instance < .max else { throw ValidationError("--instance takes a number from 0 to 65534") }
+            guard !self.json || self.format == .table else { throw ValidationError("--json is for the table") }
             let isBinary = self.format == .tlv || self.format == .senMLCBOR
             guard !self.hex || isBinary || self.format == .senMLJSON else {
                 throw ValidationError("--hex is for tlv, senml-cbor and senml-json")
@@ -48,6 +50,10 @@ extension SIMCommand {
                     "the output holds the key of SIM \(self.target.iccid): whoever reads it can be this device")
             }
             switch self.format {
+            case .table where self.json:
+                for row in account.rows {
+                    Terminal.say(JSONText.line(["path": row[0], "resource": row[1], "value": row[2]]))
+                }
             case .table:
                 var table = Table(["PATH", "RESOURCE", "VALUE"])
                 for row in account.rows { table.add(row) }
@@ -71,8 +77,9 @@ extension SIMCommand {
             if record.status != .active {
                 Terminal.complain("warning: SIM \(iccid) is \(record.status.rawValue); the gateway refuses its device")
             }
+            let account: FactoryAccount
             do {
-                return try FactoryAccount(
+                account = try FactoryAccount(
                     of: record,
                     leadingTo: configuration.gateway.bootstrap.account,
                     instanceID: self.instance
@@ -90,6 +97,11 @@ extension SIMCommand {
                     throw fail(.badConfiguration, "bootstrap.account has no plain address, and SIM \(iccid) needs it")
                 }
             }
+            // Before the key is shown: nobody sees it without a record of that.
+            if account.credential != nil {
+                try reporting { try records.sims.noteProvision(iccid, format: self.format.rawValue, by: actor) }
+            }
+            return account
         }
 
         private func show(_ account: FactoryAccount, _ format: ContentFormat) throws {

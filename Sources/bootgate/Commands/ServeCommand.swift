@@ -41,6 +41,8 @@ struct ServeCommand: AsyncParsableCommand {
             )
             audit.checkpointInterval = configuration.audit.checkpointEvery
             audit.checkpointRecords = configuration.audit.checkpointRecords
+            audit.keep = configuration.audit.keep
+            audit.syslog = configuration.audit.syslog
             let records = try Records(try configuration.recordsConfiguration(), logger: logger)
             return (records, try AuditJournal(audit, logger: logger))
         }

@@ -49,6 +49,12 @@ package struct BootgateConfiguration: Sendable {
         package var checkpointEvery: Duration = .seconds(10)
         /// … or after this many records, whichever comes first.
         package var checkpointRecords = 10_000
+        /// Segments whose newest record is older go away; nil: all stay.
+        package var keep: Duration?
+        /// Where a copy of each record goes.
+        package var syslog: SyslogTarget?
+        /// Finish passes only when its journal records are on disk.
+        package var isStrict = false
     }
 
     /// How monitoring reaches the running gateway over HTTP, secrets not yet read.

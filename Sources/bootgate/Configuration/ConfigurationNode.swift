@@ -87,7 +87,35 @@ struct ConfigurationNode {
         return number
     }
 
-    func duration(atLeast minimum: Duration = .zero, because reason: String? = nil) -> Duration? {
+    /// Bytes in `range`, as a size or as a number alone.
+    func size(_ range: ClosedRange<Int>) -> Int? {
+        let expected = "a size such as 64KiB, from \(range.lowerBound)B to \(range.upperBound)B"
+        guard let text = self.scalar(expected, plainOnly: true) else { return nil }
+        let isNumber = !text.isEmpty && text.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
+        guard let size = isNumber ? Int(text) : Notation.size(text), range.contains(size) else {
+            self.mismatch(expected)
+            return nil
+        }
+        return size
+    }
+
+    /// A decimal number in `range`.
+    func number(_ range: ClosedRange<Double>) -> Double? {
+        let expected = "a number from \(range.lowerBound) to \(range.upperBound)"
+        guard let text = self.scalar(expected, plainOnly: true) else { return nil }
+        let isPlain = text.utf8.allSatisfy {
+            $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") || $0 == UInt8(ascii: ".")
+        }
+        guard isPlain, let number = Double(text), range.contains(number) else {
+            self.mismatch(expected)
+            return nil
+        }
+        return number
+    }
+
+    func duration(
+        atLeast minimum: Duration = .zero, atMost maximum: Duration? = nil, because reason: String? = nil
+    ) -> Duration? {
         let expected = "a duration such as 500ms, 30s, 24h or 7d"
         guard let text = self.scalar(expected) else { return nil }
         guard let duration = Notation.duration(text) else {
@@ -97,6 +125,10 @@ struct ConfigurationNode {
         guard duration >= minimum else {
             let why = reason.map { ", \($0)" } ?? ""
             self.mistake("\(self.path) is \(text); expected at least \(Notation.text(minimum))\(why)")
+            return nil
+        }
+        if let maximum, duration > maximum {
+            self.mistake("\(self.path) is \(text); expected at most \(Notation.text(maximum))")
             return nil
         }
         return duration

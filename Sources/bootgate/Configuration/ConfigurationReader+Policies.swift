@@ -74,50 +74,12 @@ extension ConfigurationReader {
         return suite
     }
 
-    /// `coap`: for both legs, then for one of them.
-    func transmission(_ node: ConfigurationNode) -> (device: TransmissionParameters, upstream: TransmissionParameters)?
-    {
-        guard let fields = node.mapping() else { return nil }
-        let common = self.parameters(fields, TransmissionParameters())
-        func leg(_ key: String) -> TransmissionParameters {
-            fields.read(key) { field in
-                field.mapping().map { leg in
-                    defer { leg.finish() }
-                    return self.parameters(leg, common)
-                }
-            } ?? common
-        }
-        let legs = (device: leg("device"), upstream: leg("upstream"))
-        fields.finish()
-        return legs
-    }
-
-    private func parameters(_ fields: MappingReader, _ base: TransmissionParameters) -> TransmissionParameters {
-        var parameters = base
-        parameters.acknowledgementTimeout =
-            fields.read("ack-timeout") { $0.duration(atLeast: .milliseconds(100)) } ?? base.acknowledgementTimeout
-        parameters.maximumRetransmissions =
-            fields.read("max-retransmit") { $0.integer(0...20) } ?? base.maximumRetransmissions
-        parameters.blockSize =
-            fields.read("block-size") { field in
-                field.name(among: ["16", "32", "64", "128", "256", "512", "1024"]).flatMap { Int($0) }
-            } ?? base.blockSize
-        parameters.exchangeLifetime =
-            fields.read("exchange-lifetime") { field in
-                let lifetime = field.duration(atLeast: .seconds(1))
-                if let lifetime, lifetime < .seconds(247) {
-                    field.warning("\(field.path) is below 247s; a late duplicate may be taken for a new message")
-                }
-                return lifetime
-            } ?? base.exchangeLifetime
-        return parameters
-    }
-
     func pool(_ node: ConfigurationNode) -> GatewayConfiguration.PoolPolicy? {
         guard let fields = node.mapping() else { return nil }
         var policy = GatewayConfiguration.PoolPolicy()
         policy.minimumIdle = fields.read("min-idle") { $0.integer(0...10_000) } ?? policy.minimumIdle
         policy.wait = fields.read("wait") { $0.duration() } ?? policy.wait
+        policy.rest = fields.read("rest") { $0.duration(atMost: .seconds(60)) } ?? policy.rest
         policy.quarantine =
             fields.read("quarantine") { field in
                 field.duration(
@@ -151,7 +113,7 @@ extension ConfigurationReader {
         limits.unansweredPerSource =
             fields.read("unanswered-per-source") { $0.integer(1...1_000_000) } ?? limits.unansweredPerSource
         limits.sessionsPerSIM = fields.read("sessions-per-sim") { $0.integer(1...1000) } ?? limits.sessionsPerSIM
-        limits.body = fields.read("body") { $0.integer(1024...65_536) } ?? limits.body
+        limits.body = fields.read("body") { $0.size(1024...65_536) } ?? limits.body
         fields.finish()
         return limits
     }

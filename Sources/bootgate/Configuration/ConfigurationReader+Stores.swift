@@ -71,10 +71,15 @@ extension ConfigurationReader {
         guard let fields = node.mapping() else { return nil }
         var audit = BootgateConfiguration.Audit()
         fields.read("durability") { field in
-            if field.name(among: ["batched", "strict"]) == "strict" { field.notThereYet(.strictAudit) }
+            audit.isStrict = field.name(among: ["batched", "strict"]) == "strict"
         }
         fields.read("keep") { field in
-            if field.durationOrNone() != nil { field.notThereYet(.auditKeep) }
+            guard let keep = field.durationOrNone() else { return }
+            // Shorter is a slip of the unit; the evidence would be gone before anybody looked.
+            if let keep, keep < .seconds(86_400) {
+                field.mistake("\(field.path) is \(Notation.text(keep)); expected at least 1d, or none")
+            }
+            audit.keep = keep
         }
         fields.read("keep-devices") { field in
             if field.boolean() != nil { field.notThereYet(.auditKeepDevices) }
@@ -96,8 +101,35 @@ extension ConfigurationReader {
                 checkpoint.read("records") { $0.integer(1...1_000_000) } ?? audit.checkpointRecords
             checkpoint.finish()
         }
+        audit.syslog = fields.read("syslog", self.syslog)
         fields.finish()
         return audit
+    }
+
+    /// `{ to: "udp://127.0.0.1:514", facility: local4 }`.
+    private func syslog(_ node: ConfigurationNode) -> SyslogTarget? {
+        let example = "udp://127.0.0.1:514 or unix:/dev/log"
+        guard let fields = node.mapping("{ to: \"udp://127.0.0.1:514\", facility: local4 }") else { return nil }
+        let destination = fields.require("to", "write \(example)") { field -> SyslogTarget.Destination? in
+            guard let text = field.text(example) else { return nil }
+            if text.hasPrefix("unix:/"), text.utf8.count < 108, !text.utf8.contains(0) {
+                return .unix(String(text.dropFirst(5)))
+            }
+            if text.hasPrefix("udp://"), let parts = ListenerAddress("coap\(text.dropFirst(3))"),
+                let address = IPAddress(parts.host), text.hasSuffix(":\(parts.port)"), parts.port > 0
+            {
+                return .udp(address, parts.port)
+            }
+            field.mistake(
+                "\(field.path) is '\(ConfigurationNode.shown(text))'; expected an address and port, or the path of a "
+                    + "socket, such as \(example)"
+            )
+            return nil
+        }
+        let facility = fields.read("facility") { $0.name(among: SyslogTarget.facilities) } ?? "local4"
+        fields.finish()
+        guard let destination, let code = SyslogTarget.facilities.firstIndex(of: facility) else { return nil }
+        return SyslogTarget(destination, facility: code)
     }
 
     func log(_ node: ConfigurationNode) -> BootgateConfiguration.Log? {

@@ -11,7 +11,10 @@ extension ConfigurationReader {
         )
         if node.isMapping {
             guard let fields = node.mapping() else { return nil }
-            return self.upstream(node, fields, kind)
+            let packs = fields.read("packs") { $0.boolean() } ?? false
+            var upstream = self.upstream(node, fields, kind)
+            upstream?.packs = packs
+            return upstream
         }
         guard let uri = node.uri([.coap, .coaps], example: kind.example) else { return nil }
         guard uri.scheme == .coap else {

@@ -86,9 +86,10 @@ package struct ConfigurationReader {
         gateway.unmatched = file.read("unmatched", self.unmatched) ?? gateway.unmatched
         gateway.credentials = file.read("credentials", self.credentials) ?? gateway.credentials
         gateway.dtls = file.read("dtls", self.dtls) ?? gateway.dtls
-        if let (device, upstream) = file.read("coap", self.transmission) {
-            gateway.deviceTransmission = device
-            gateway.upstreamTransmission = upstream
+        if let policy = file.read("coap", self.transmission) {
+            gateway.deviceTransmission = policy.device
+            gateway.upstreamTransmission = policy.upstream
+            gateway.deviceHandshake = policy.handshake
         }
         gateway.pool = file.read("pool", self.pool) ?? gateway.pool
         gateway.limits = file.read("limits", self.limits) ?? gateway.limits
@@ -98,6 +99,7 @@ package struct ConfigurationReader {
         configuration.state = file.read("state") { $0.filePath() } ?? configuration.state
         configuration.records = file.read("records", self.records) ?? configuration.records
         configuration.audit = file.read("audit") { self.audit($0, state: configuration.state) } ?? configuration.audit
+        configuration.gateway.isAuditStrict = configuration.audit.isStrict
         configuration.publications = self.publications.all
         configuration.log = file.read("log", self.log) ?? configuration.log
         configuration.admin = file.read("admin", self.admin) ?? configuration.admin

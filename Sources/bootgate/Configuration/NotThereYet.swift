@@ -2,23 +2,19 @@
 /// so that nobody believes in a promise that is not kept.
 enum NotThereYet: CaseIterable {
     case auditMode
-    case strictAudit
-    case auditKeep
     case auditKeepDevices
 
     /// A promise that safety or the device's way depends on is a mistake; one that merely adds something is a warning.
     var severity: Diagnostic.Severity {
         switch self {
-        case .auditMode, .strictAudit: .mistake
-        case .auditKeep, .auditKeepDevices: .warning
+        case .auditMode: .mistake
+        case .auditKeepDevices: .warning
         }
     }
 
     var message: String {
         switch self {
         case .auditMode: "audit is not there yet; write enforce, or leave the key out"
-        case .strictAudit: "strict is not there yet; write batched, or leave the key out"
-        case .auditKeep: "removal of old segments is not there yet; all segments are kept"
         case .auditKeepDevices: "it only counts in mode audit, which is not there yet"
         }
     }

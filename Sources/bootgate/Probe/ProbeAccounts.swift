@@ -47,12 +47,12 @@ struct ProbeAccounts {
 
     private mutating func write(_ request: CoAPRequest, at path: LwM2MPath) -> CoAPResponse {
         let format = ContentFormat(rawValue: request.contentFormat ?? ContentFormat.tlv.rawValue)
-        guard format.isTLV else {
+        guard PayloadCodec.supports(format) else {
             self.refusals.append("content format \(format)")
             return CoAPResponse(.unsupportedContentFormat)
         }
         do {
-            switch try TLV.decode(request.payload, at: path) {
+            switch try PayloadCodec.decode(request.payload, format, at: path) {
             case .instances(let instances): for instance in instances { try self.keep(instance) }
             case .instance(let instance): try self.keep(instance)
             case .resource: break

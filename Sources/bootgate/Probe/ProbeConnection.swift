@@ -133,7 +133,7 @@ final class ProbeConnection {
                 case .request(let id, let request): self.answer(id, request)
                 case .response(let id, let response): self.answered[id] = .success(response)
                 case .failed(let id, let failure): self.answered[id] = .failure(Unanswered(failure: failure))
-                case .repeated, .acknowledged, .notification, .pong, .settled, .dropped: break
+                case .retransmitted, .repeated, .acknowledged, .notification, .pong, .settled, .dropped: break
                 }
             }
         }

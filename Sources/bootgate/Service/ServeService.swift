@@ -34,8 +34,8 @@ struct ServeService: Service {
         let publishing = Task { await publications?.run() }
         let gateway = GatewayService(
             configuration: self.configuration.gateway, records: self.records, credentials: self.records,
-            publications: publications, rebootstraps: self.records, audit: self.journal, logger: self.logger,
-            loop: self.loop
+            publications: publications, rebootstraps: self.records, traces: self.records, audit: self.journal,
+            logger: self.logger, loop: self.loop
         )
         let watch = GatewayWatch(records: self.records, journal: self.journal)
         let stores = Task { await watch.followStores() }

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Synchronization
 
 /// A line that is a JSON object: an event of the simulator, a record of the audit journal, or an entry of the log.
 struct Event: Sendable, CustomStringConvertible {
@@ -79,6 +80,13 @@ extension Program {
         where matches: @Sendable @escaping (Event) -> Bool = { _ in true }
     ) async throws -> Event {
         try await self.first(in: self.output, "event '\(name)'", within: limit) { $0.name == name && matches($0) }
+    }
+
+    /// The second event with this name, the third, and so on.
+    @discardableResult
+    func event(_ name: String, number: Int) async throws -> Event {
+        let count = Atomic(0)
+        return try await self.event(name) { _ in count.add(1, ordering: .relaxed).newValue == number }
     }
 
     /// The first entry of the log that matches.

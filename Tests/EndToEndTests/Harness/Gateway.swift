@@ -9,9 +9,11 @@ struct Gateway: Sendable {
     let address: String
     let securePort: UInt16
     let plainPort: UInt16
+    /// Where devices go for the secure port: itself, or the NAT in front of it.
+    let devicePort: UInt16
 
     /// How devices reach it.
-    var secure: String { "coaps://\(self.address):\(self.securePort)" }
+    var secure: String { "coaps://\(self.address):\(self.devicePort)" }
     var plain: String { "coap://\(self.address):\(self.plainPort)" }
 
     /// The record that the journal gets for `sim`.
@@ -61,6 +63,10 @@ extension Stage {
         var carriesPlainRegistrations = false
         /// `publish` of a server that terminates DTLS itself, in the place of `relay`.
         var publish: String?
+        /// What devices go through on their way to the secure port.
+        var relay: NATRelay?
+        /// A second LwM2M server, with short server ID 1112.
+        var secondServer: String?
         /// Further lines of the file.
         var more = ""
 
@@ -71,14 +77,23 @@ extension Stage {
     func gateway(_ settings: Settings) async throws -> Gateway {
         let securePort = try self.freePort()
         let plainPort = try self.freePort()
-        let gateway = "\(self.address):\(securePort)"
+        let listener = "\(self.address):\(securePort)"
+        let gateway = "\(self.address):\(settings.relay?.port ?? securePort)"
+        let second = settings.secondServer.map { uri in
+            """
+              valves:
+                match: { uri: "\(uri)", ssid: 1112 }
+                device: { secure: "coaps://\(gateway)", plain: "\(uri)" }
+                relay: { to: "\(uri)" }
+            """
+        }
         let path = self.folder.path
         let plain = "coap://\(self.address):\(plainPort)"
         let text = """
             state: \(path)/state
             records: { key: { file: \(path)/records.key } }
             audit: { signing-key: { file: \(path)/audit.key } }
-            listeners: [ "coaps://\(gateway)", "coap://\(self.address):\(plainPort)" ]
+            listeners: [ "coaps://\(listener)", "coap://\(self.address):\(plainPort)" ]
             bootstrap:
               upstreams: [ \(settings.upstreams.map { $0.hasPrefix("{") ? $0 : "\"\($0)\"" }.joined(separator: ", ")) ]
               account: { secure: "coaps://\(gateway)", plain: "coap://\(self.address):\(plainPort)" }
@@ -87,6 +102,7 @@ extension Stage {
                 match: { \(settings.matchesURI ? "uri: \"\(settings.server)\", " : "")ssid: 1111 }
                 device: { secure: "coaps://\(gateway)", plain: "\(settings.carriesPlainRegistrations ? plain : settings.plainServer)" }
                 \(settings.publish.map { "publish: \($0)" } ?? "relay: { to: \"\(settings.server)\"\(settings.relayCredentials) }")
+            \(second ?? "")
             coap:
               upstream: \(settings.upstreamPatience)
               device: \(settings.devicePatience)
@@ -97,16 +113,18 @@ extension Stage {
             """
         let configuration = "\(path)/bootgate.yaml"
         try text.write(toFile: configuration, atomically: true, encoding: .utf8)
-        return try await self.startGateway(configuration, securePort, plainPort)
+        settings.relay?.forward(to: securePort)
+        return try await self.startGateway(configuration, securePort, plainPort, settings.relay?.port ?? securePort)
     }
 
     /// Starts a gateway with the file of one that ran before.
     func restart(_ gateway: Gateway) async throws -> Gateway {
-        try await self.startGateway(gateway.configuration, gateway.securePort, gateway.plainPort)
+        try await self.startGateway(
+            gateway.configuration, gateway.securePort, gateway.plainPort, gateway.devicePort)
     }
 
     private func startGateway(
-        _ configuration: String, _ securePort: UInt16, _ plainPort: UInt16
+        _ configuration: String, _ securePort: UInt16, _ plainPort: UInt16, _ devicePort: UInt16
     ) async throws -> Gateway {
         let program = try self.start("gateway", Programs.gateway, ["serve", "--config", configuration])
         guard await program.output.first(within: .seconds(30), where: { $0.hasPrefix("ready ") }) != nil else {
@@ -117,7 +135,7 @@ extension Stage {
             ["audit", "tail", "--json", "--follow", "--count", "10000", "--config", configuration])
         return Gateway(
             program: program, journal: journal, configuration: configuration, address: self.address,
-            securePort: securePort, plainPort: plainPort)
+            securePort: securePort, plainPort: plainPort, devicePort: devicePort)
     }
 
     /// Adds a record for a new SIM; `fields` are further ones, `status=suspended`.
@@ -137,22 +155,36 @@ extension Stage {
     func managed(
         _ operations: [String], plain: Bool = false
     ) async throws -> (gateway: Gateway, management: Server) {
-        let port = try self.freePort()
+        let (gateway, _, management) = try await self.managed(operations) { $0.carriesPlainRegistrations = plain }
+        return (gateway, management)
+    }
+
+    /// The same, with the bootstrap server at hand, which takes further arguments, and other settings.
+    func managed(
+        _ operations: [String], bootstrapServer arguments: [String] = [], adjust: (inout Settings) -> Void
+    ) async throws -> (gateway: Gateway, bootstrap: Server, management: Server) {
+        let management = try await self.pythonServer(operations)
+        let bootstrap = try await self.bootstrapServer(
+            ["--server-uri", management.uri, "--ssid", "1111"] + arguments)
+        var settings = Settings(upstreams: [bootstrap.uri], server: management.uri)
+        adjust(&settings)
+        return (try await self.gateway(settings), bootstrap, management)
+    }
+
+    /// A LwM2M server on aiocoap, at a port of its own or at that of one that has ended.
+    func pythonServer(_ operations: [String], at port: UInt16? = nil) async throws -> Server {
+        let port = try port ?? self.freePort()
         let program = try self.start(
             "LwM2M server on aiocoap", Programs.python,
             [try Programs.resource("lwm2m_server.py"), self.address, "\(port)"] + operations)
         try await program.event("listening")
-        let management = Server(program: program, uri: "coap://\(self.address):\(port)")
-        let bootstrap = try await self.bootstrapServer(["--server-uri", management.uri, "--ssid", "1111"])
-        let gateway = try await self.gateway(
-            Settings(upstreams: [bootstrap.uri], server: management.uri, carriesPlainRegistrations: plain))
-        return (gateway, management)
+        return Server(program: program, uri: "coap://\(self.address):\(port)")
     }
 
     /// A whole set: both servers, and a gateway in front of them.
     func everything(
         bootstrapServer arguments: [String] = [], managementServer operations: [String] = [],
-        blocks: (upstream: Int, device: Int)? = nil, more: String = ""
+        blocks: (upstream: Int, device: Int)? = nil, relay: NATRelay? = nil, more: String = ""
     ) async throws -> (gateway: Gateway, bootstrap: Server, management: Server) {
         let management = try await self.managementServer(operations)
         let bootstrap = try await self.bootstrapServer(
@@ -160,7 +192,7 @@ extension Stage {
                 "--server-uri", management.uri, "--account-uri", "coap://192.0.2.1:5683", "--ssid", "1111",
                 "--account-ssid", "2222",
             ] + arguments)
-        var settings = Settings(upstreams: [bootstrap.uri], server: management.uri, more: more)
+        var settings = Settings(upstreams: [bootstrap.uri], server: management.uri, relay: relay, more: more)
         if let blocks {
             settings.upstreamPatience = "{ ack-timeout: 200ms, max-retransmit: 2, block-size: \(blocks.upstream) }"
             settings.devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2, block-size: \(blocks.device) }"

@@ -15,9 +15,17 @@ final class Lines: Sendable {
         var waiters: [Waiter] = []
 
         mutating func takeWaiters(for line: String, isFinished: Bool) -> [Waiter] {
-            let isMeant: (Waiter) -> Bool = { (isFinished || $0.takesUnfinished) && $0.matches(line) }
-            let taken = self.waiters.filter(isMeant)
-            if !taken.isEmpty { self.waiters.removeAll(where: isMeant) }
+            // Each is asked once a line, as some count.
+            var taken: [Waiter] = []
+            var others: [Waiter] = []
+            for waiter in self.waiters {
+                if (isFinished || waiter.takesUnfinished) && waiter.matches(line) {
+                    taken.append(waiter)
+                } else {
+                    others.append(waiter)
+                }
+            }
+            self.waiters = others
             return taken
         }
     }

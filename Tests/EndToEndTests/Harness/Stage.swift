@@ -10,6 +10,7 @@ final class Stage: Sendable {
     /// Another one, for a device that moves.
     let otherAddress: String
     private let programs = Mutex<[Program]>([])
+    private let relays = Mutex<[NATRelay]>([])
     /// Those that were given away, as nobody may have bound them yet.
     private let ports = Mutex<Set<UInt16>>([])
 
@@ -52,6 +53,7 @@ final class Stage: Sendable {
 
     private func end() async {
         for program in self.programs.withLock({ $0 }).reversed() { await program.stop() }
+        for relay in self.relays.withLock({ $0 }) { relay.stop() }
         try? FileManager.default.removeItem(at: self.folder)
     }
 
@@ -81,12 +83,26 @@ final class Stage: Sendable {
         }
     }
 
+    /// A NAT for a gateway to stand behind; see ``Settings/relay``.
+    func relay(_ judge: @escaping @Sendable (NATRelay.Passage) -> NATRelay.Fate = { _ in .pass }) throws -> NATRelay {
+        let relay = try NATRelay(at: self.address, judge: judge)
+        self.relays.withLock { $0.append(relay) }
+        return relay
+    }
+
     // MARK: - The far ends
 
     /// A server of the simulator, and where it listens.
     struct Server: Sendable {
         let program: Program
         let uri: String
+
+        var port: UInt16? { self.uri.split(separator: ":").last.flatMap { UInt16($0) } }
+
+        func kill() async throws {
+            self.program.signal(SIGKILL)
+            _ = try await self.program.exit(within: .seconds(10))
+        }
     }
 
     func bootstrapServer(_ arguments: [String]) async throws -> Server {
@@ -119,8 +135,16 @@ final class Stage: Sendable {
     }
 
     /// A device of the simulator that lives through its life once.
-    func device(_ arguments: [String]) throws -> Program {
-        try self.start("device", Programs.simulator, ["device", "--timeout", "60"] + arguments)
+    func device(_ arguments: [String], on library: DTLSLibrary = .openSSL) throws -> Program {
+        try self.start("device", library.simulator, ["device", "--timeout", "60"] + arguments)
+    }
+
+    /// What libcoap was built on.
+    enum DTLSLibrary: String, CaseIterable, Sendable {
+        case openSSL = "OpenSSL"
+        case gnuTLS = "GnuTLS"
+
+        fileprivate var simulator: String { self == .openSSL ? Programs.simulator : Programs.simulator + "-gnutls" }
     }
 
     /// The arguments of a device that comes over DTLS with the credentials of `sim`.

@@ -2,7 +2,14 @@ internal import Foundation
 
 /// A UDP socket with an address of its own, for datagrams that no proper client would send.
 struct UDPSocket: ~Copyable {
-    private let descriptor: Int32
+    /// Where a datagram comes from.
+    struct Peer: Hashable, Sendable {
+        let address: in_addr_t
+        let port: UInt16
+    }
+
+    /// For `poll` alone.
+    let descriptor: Int32
     let port: UInt16
 
     init(from address: String, port: UInt16 = 0) throws {
@@ -27,8 +34,18 @@ struct UDPSocket: ~Copyable {
 
     deinit { close(self.descriptor) }
 
-    func send(_ bytes: [UInt8], to address: String, port: UInt16) {
-        var name = Self.name(address, port)
+    func send(_ bytes: [UInt8], to address: String, port: UInt16) { self.send(bytes, Self.name(address, port)) }
+
+    func send(_ bytes: [UInt8], to peer: Peer) {
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        name.sin_port = peer.port.bigEndian
+        name.sin_addr.s_addr = peer.address
+        self.send(bytes, name)
+    }
+
+    private func send(_ bytes: [UInt8], _ name: sockaddr_in) {
+        var name = name
         _ = withUnsafePointer(to: &name) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 sendto(
@@ -42,9 +59,23 @@ struct UDPSocket: ~Copyable {
     func receive(milliseconds: Int32) -> [UInt8]? {
         var polled = pollfd(fd: self.descriptor, events: Int16(POLLIN), revents: 0)
         guard poll(&polled, 1, milliseconds) > 0 else { return nil }
+        return self.receive()?.bytes
+    }
+
+    /// A datagram that has come, and from where.
+    func receive() -> (bytes: [UInt8], peer: Peer)? {
         var buffer = [UInt8](repeating: 0, count: 2048)
-        let count = recv(self.descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT))
-        return count >= 0 ? Array(buffer.prefix(count)) : nil
+        var name = sockaddr_in()
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let count = withUnsafeMutablePointer(to: &name) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                recvfrom(self.descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT), $0, &length)
+            }
+        }
+        guard count >= 0 else { return nil }
+        return (
+            Array(buffer.prefix(count)), Peer(address: name.sin_addr.s_addr, port: UInt16(bigEndian: name.sin_port))
+        )
     }
 
     private static func name(_ address: String, _ port: UInt16) -> sockaddr_in {

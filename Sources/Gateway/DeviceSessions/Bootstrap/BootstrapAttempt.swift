@@ -13,6 +13,15 @@ extension BootstrapSession {
             case requesting
             /// The device has its 2.04. The operation of the server that is being carried out, if any.
             case running(Operation?)
+            /// The pack of the server waits until its credentials are on disk, and known where they must be.
+            case delivering
+        }
+
+        /// Set when the device has asked for a pack instead of a bootstrap.
+        enum Pack: Sendable {
+            case requested(accept: UInt16?)
+            /// Rewritten: the answer to the device.
+            case ready(CoAPResponse)
         }
 
         /// A request of the server on its way through.
@@ -29,10 +38,29 @@ extension BootstrapSession {
             let isFinish: Bool
             var isWrite = false
             var stage: Stage
+            /// What the server wants to know from the device.
+            var question: Question?
+            /// What is at the device is a Discover of the gateway's own; this command of the server waits for it.
+            var waiting: CoAPRequest?
+            /// What is at the device is a held account (T16), which `request` waits for.
+            var heldWrite: HeldWrite?
 
             var isAtDevice: Bool {
                 if case .atDevice = self.stage { true } else { false }
             }
+        }
+
+        /// With the path as the server wrote it.
+        enum Question: Sendable {
+            case discover(LwM2MPath)
+            case read(LwM2MPath)
+        }
+
+        struct HeldWrite: Sendable {
+            /// As upstream numbers it.
+            let path: LwM2MPath
+            /// Carried out when the device has taken the account.
+            let next: CoAPRequest
         }
 
         struct Held: Sendable {
@@ -54,6 +82,7 @@ extension BootstrapSession {
         /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
         var held: [Held] = []
         var minted: [OneTimeCredential] = []
+        var pack: Pack?
         /// For servers whose accounts the device got without a key.
         var granted: [PlainGrant] = []
         /// Which bootstrap of its session this is; answers to orders of another one are none of its business.
@@ -69,19 +98,26 @@ extension BootstrapSession {
         var mustNotFinish = false
         /// From here on the outcome is the device's: its credentials stay valid whatever else fails (T10).
         var finishReachedDevice = false
+        /// Where the device's own bootstrap account is, as far as this bootstrap knows.
+        var place: SIMRecord.BootstrapPlace
+        /// The server has refused the preferred format: it is asked without (T14).
+        private(set) var leavesOutFormat = false
         /// Added to the record of the end.
         var detail: [AuditEvent.Field] = []
+        var timeline: Timeline
 
         init(
             request: MessageLayer.RequestID, endpoint: String, query: [String], rewriter: AccountRewriter,
-            remaining: [GatewayConfiguration.Upstream], number: Int
+            remaining: [GatewayConfiguration.Upstream], number: Int, wallClock: Int64
         ) {
+            self.timeline = Timeline(at: wallClock)
             self.number = number
             self.request = request
             self.endpoint = endpoint
             self.query = query
             self.rewriter = rewriter
             self.remaining = remaining
+            self.place = rewriter.bootstrapInstanceID.map { .instance($0) } ?? .unknown
         }
 
         /// Whether the device has its answer to the Bootstrap-Request.
@@ -94,12 +130,24 @@ extension BootstrapSession {
         /// Finish may go on to the device, as far as what was written is concerned.
         var mayFinish: Bool { !self.mustNotFinish && self.rewriter.mayFinish }
 
+        /// The same once the accounts that are held are at the device.
+        var mayFinishWithHeld: Bool { !self.mustNotFinish && self.rewriter.mayFinishWithHeld }
+
         /// Sends the device's request to a server that has given a lease.
         mutating func ask(_ upstream: GatewayConfiguration.Upstream, into actions: inout [Action]) {
             self.upstream = upstream
             self.remaining.removeAll { $0 == upstream }
             self.step = .requesting
+            self.leavesOutFormat = false
             actions.append(.requestUpstream(self.bootstrapRequest))
+        }
+
+        /// Sends it once more without the preferred format, if it had one; otherwise false.
+        mutating func askWithoutFormat(into actions: inout [Action]) -> Bool {
+            guard !self.leavesOutFormat, self.query.contains(where: PreferredFormat.isParameter) else { return false }
+            self.leavesOutFormat = true
+            actions.append(.requestUpstream(self.bootstrapRequest))
+            return true
         }
 
         /// The device has its 2.04. Returns the requests of the server that came before.
@@ -124,8 +172,13 @@ extension BootstrapSession {
         mutating func takeFirstHeld() -> Held? { self.held.isEmpty ? nil : self.held.removeFirst() }
 
         private var bootstrapRequest: CoAPRequest {
+            if case .requested(let accept)? = self.pack {
+                return CoAPRequest(.get, path: ["bspack"], query: self.query, accept: accept)
+            }
             var request = CoAPRequest(.post, path: ["bs"])
-            for parameter in self.query { request.options.append(.uriQuery, string: parameter) }
+            for parameter in self.query where !(self.leavesOutFormat && PreferredFormat.isParameter(parameter)) {
+                request.options.append(.uriQuery, string: parameter)
+            }
             return request
         }
     }

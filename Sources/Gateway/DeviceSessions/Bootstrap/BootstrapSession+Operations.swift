@@ -10,6 +10,7 @@ extension BootstrapSession {
 
     /// A block of a body has arrived from the server or at the device: both are at work.
     package mutating func blockPassed(now: Instant) {
+        self.attempt?.timeline.blockPassed()
         if self.attempt != nil { self.startTimer(now) }
     }
 
@@ -35,6 +36,9 @@ extension BootstrapSession {
             return
         }
         switch step {
+        case .requesting where self.attempt?.pack != nil, .delivering:
+            // A pack is asked for; there is nothing to command.
+            actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
         case .leasing:
             // No lease, no server: the request belongs to one that was given back.
             actions.append(.answerUpstream(id, CoAPResponse(.gatewayTimeout)))
@@ -47,18 +51,35 @@ extension BootstrapSession {
             }
         case .running(.none):
             self.startTimer(now)
+            let before = actions.count
             self.carryOut(id, request, wallClock: wallClock, into: &actions)
+            self.noteAnswer(to: id, in: actions[before...], wallClock)
         }
     }
 
-    private mutating func carryOut(
+    mutating func carryOut(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let path = request.uriPath else {
             actions.append(.answerUpstream(id, CoAPResponse(.badRequest)))
             return
         }
-        switch BootstrapOperation(from: .server, method: request.code.rawValue, path: path, accept: request.accept) {
+        let operation = BootstrapOperation(
+            from: .server, method: request.code.rawValue, path: path, accept: request.accept
+        )
+        guard !self.mustDiscover(before: operation) else {
+            self.discover(before: request, id, wallClock: wallClock, into: &actions)
+            return
+        }
+        if self.attempt?.rewriter.holdsAccounts == true,
+            self.writeHeld(before: operation, id, request, wallClock: wallClock, into: &actions)
+        {
+            return
+        }
+        self.attempt?.timeline.begins(operation, bytes: request.payload.count, at: wallClock)
+        switch operation {
+        case .write(let target) where AccountRewriter.holds(target):
+            self.hold(id, request, at: target, wallClock: wallClock, into: &actions)
         case .write: self.write(id, request, path: path, wallClock: wallClock, into: &actions)
         case .delete(let target):
             var placed = target
@@ -72,7 +93,9 @@ extension BootstrapSession {
         case .discover(let target), .read(let target):
             let placed = self.attempt?.rewriter.place(target) ?? target
             let passed = CoAPRequest(.get, path: placed.segments, accept: request.accept)
-            self.passToDevice(id, passed, isFinish: false, into: &actions)
+            let question: Attempt.Question =
+                if case .discover = operation { .discover(target) } else { .read(target) }
+            self.passToDevice(id, passed, isFinish: false, question: question, into: &actions)
         case .finish: self.finish(id, wallClock: wallClock, into: &actions)
         case .refused(let code): actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: code))))
         case .request, .other: actions.append(.answerUpstream(id, CoAPResponse(.methodNotAllowed)))
@@ -85,81 +108,54 @@ extension BootstrapSession {
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, path: [String], wallClock: Int64,
         into actions: inout [Action]
     ) {
-        // Taken out while it is worked on; every way out puts it back.
-        guard var attempt = self.attempt.take() else { return }
-        var minted: [OneTimeCredential] = []
-        let written: RewrittenWrite
         do throws(RewriteRefusal) {
-            let record = self.subject.record
-            let policy = self.configuration.credentials
-            let endpoint = attempt.endpoint
-            written = try attempt.rewriter.rewrite(
-                path: path, contentFormat: request.contentFormat, payload: request.payload
-            ) { server, shortServerID in
-                let credential = OneTimeCredential.mint(
-                    for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
-                    policy: policy, at: wallClock
-                )
-                minted.append(credential)
-                return (credential.identity, credential.key)
-            }
+            let passed = try self.rewritten(.upstream(request, path: path), wallClock: wallClock, into: &actions)
+            self.passToDevice(id, passed, isFinish: false, into: &actions)
         } catch {
             actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
-            let detail: [AuditEvent.Field] = [
-                .init("path", .text("/" + path.joined(separator: "/"))), .init("reason", .text(error.message)),
-            ]
-            var event = self.event(.bootstrapRefused, wallClock, of: attempt, cause: error.cause)
-            event.detail += detail
-            actions.append(.journal(event))
-            actions.append(.warn(error.cause))
-            if error.isAccount && attempt.refusal == nil { attempt.refusal = error.cause }
-            self.attempt = attempt
-            return
+            self.noteRefusal(error, of: "/" + path.joined(separator: "/"), wallClock: wallClock, into: &actions)
         }
-        for index in minted.indices {
-            // Which account it was minted for shows only now.
-            minted[index].written =
-                written.accounts.first {
-                    $0.server == minted[index].server && $0.shortServerID == minted[index].shortServerID
-                }?.written
+    }
+
+    /// Where the content of a write comes from.
+    enum WriteSource {
+        case upstream(CoAPRequest, path: [String])
+        case held(LwM2MPath)
+    }
+
+    /// The write that the device gets. What was minted for it is on its way to the store.
+    mutating func rewritten(
+        _ source: WriteSource, wallClock: Int64, into actions: inout [Action]
+    ) throws(RewriteRefusal) -> CoAPRequest {
+        // Taken out while it is worked on; every way out puts it back.
+        guard var attempt = self.attempt.take() else { throw .broken("there is no bootstrap") }
+        defer { self.attempt = attempt }
+        var minted: [OneTimeCredential] = []
+        let record = self.subject.record
+        let policy = self.configuration.credentials
+        let endpoint = attempt.endpoint
+        func mint(_ server: String, _ shortServerID: UInt16) -> (PSKIdentity, Secret) {
+            let credential = OneTimeCredential.mint(
+                for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
+                policy: policy, at: wallClock
+            )
+            minted.append(credential)
+            return (credential.identity, credential.key)
         }
-        attempt.minted += minted
-        let granted = self.grants(for: written.accounts, of: attempt, wallClock: wallClock)
-        attempt.granted += granted
-        if !minted.isEmpty || !granted.isEmpty {
-            attempt.storing += 1
-            actions.append(.store(minted, grants: granted))
-            for credential in minted {
-                actions.append(.journal(self.mintedEvent(credential, of: attempt, wallClock)))
-            }
-            for grant in granted { actions.append(.journal(self.mintedEvent(grant, of: attempt, wallClock))) }
+        let written: RewrittenWrite
+        switch source {
+        case .upstream(let request, let path):
+            written = try attempt.rewriter.rewrite(
+                path: path, contentFormat: request.contentFormat, payload: request.payload, mint: mint
+            )
+        case .held(let path): written = try attempt.rewriter.rewriteHeld(path, mint: mint)
         }
-        for change in written.accounts {
-            actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
-        }
+        self.keep(minted, for: written.accounts, of: &attempt, wallClock: wallClock, into: &actions)
         if !written.serverInstances.isEmpty { actions.append(.serversWritten(written.serverInstances)) }
-        self.attempt = attempt
         var passed = CoAPRequest(.put, path: written.path.segments)
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
         passed.payload = written.payload
-        self.passToDevice(id, passed, isFinish: false, into: &actions)
-    }
-
-    /// Leave to register for each relayed server whose account goes out without a key; once in a bootstrap (T30).
-    private func grants(for accounts: [AccountChange], of attempt: Attempt, wallClock: Int64) -> [PlainGrant] {
-        accounts.compactMap { account in
-            guard account.after.securityMode == SecurityMode.noSec.name, let server = account.server,
-                let shortServerID = account.shortServerID,
-                !attempt.granted.contains(where: {
-                    $0.key.server == server && $0.shortServerID == shortServerID && $0.written == account.written
-                }),
-                self.configuration.servers.contains(where: { $0.name == server && $0.relay != nil })
-            else { return nil }
-            return PlainGrant.mint(
-                for: self.subject.record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
-                written: account.written, at: wallClock
-            )
-        }
+        return passed
     }
 
     // MARK: - Finish
@@ -167,10 +163,19 @@ extension BootstrapSession {
     private mutating func finish(
         _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard self.attempt?.mayFinish == true else {
+        // A Finish that was meant for an earlier bootstrap may come late. The device would finish with accounts that open
+        // no door any more (T3).
+        let isStale = self.mayHoldDiscarded && self.attempt?.hasMinted == false
+        guard self.attempt?.mayFinish == true, !isStale else {
             // The server may correct what was refused and finish again; until then the device must not.
+            self.noteUnfinished(wallClock: wallClock, into: &actions)
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
             return
+        }
+        if self.configuration.isAuditStrict {
+            // An order without credentials: the journal alone has to be on disk.
+            self.attempt?.storing += 1
+            actions.append(.store([], grants: []))
         }
         guard self.attempt?.storing == 0 else {
             let waiting = Attempt.Operation(request: id, isFinish: true, stage: .waitingForStore)
@@ -199,9 +204,14 @@ extension BootstrapSession {
     package mutating func credentialsPublished(
         _ failure: FailureCause?, wallClock: Int64, into actions: inout [Action]
     ) {
+        if case .delivering? = self.attempt?.step {
+            self.packPublished(failure, wallClock: wallClock, into: &actions)
+            return
+        }
         guard case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForPublication = operation.stage
         else { return }
+        self.noteRelease(wallClock)
         if let failure {
             self.refuseFinish(operation, failure, wallClock: wallClock, into: &actions)
         } else {
@@ -223,7 +233,7 @@ extension BootstrapSession {
         actions.append(.restore(attempt.published(.one, under: self.configuration)))
     }
 
-    private func commit(_ attempt: Attempt, into actions: inout [Action]) {
+    func commit(_ attempt: Attempt, into actions: inout [Action]) {
         for keys in GatewayConfiguration.KeysPerEndpoint.allCases {
             let credentials = attempt.published(keys, under: self.configuration)
             if !credentials.isEmpty { actions.append(.commit(credentials, keys)) }
@@ -241,9 +251,14 @@ extension BootstrapSession {
     ) {
         guard let storing = self.attempt?.storing, storing > 0 else { return }
         self.attempt?.storing = storing - 1
+        if storing == 1 { self.noteRelease(wallClock) }
         if let failure {
             self.attempt?.refusal = failure
             self.attempt?.mustNotFinish = true
+        }
+        if case .delivering? = self.attempt?.step {
+            if storing == 1 { self.packStored(failure, wallClock: wallClock, into: &actions) }
+            return
         }
         guard storing == 1, case .running(.some(let operation))? = self.attempt?.step,
             case .waitingForStore = operation.stage
@@ -258,12 +273,17 @@ extension BootstrapSession {
 
     // MARK: - The device's side
 
-    private mutating func passToDevice(
-        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, into actions: inout [Action]
+    mutating func passToDevice(
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, question: Attempt.Question? = nil,
+        heldWrite: Attempt.HeldWrite? = nil,
+        into actions: inout [Action]
     ) {
         let isWrite = request.code == .put
         self.attempt?.step = .running(
-            Attempt.Operation(request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice)
+            Attempt.Operation(
+                request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice, question: question,
+                heldWrite: heldWrite
+            )
         )
         actions.append(.requestDevice(request))
     }
@@ -273,19 +293,34 @@ extension BootstrapSession {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
-        actions.append(.answerUpstream(operation.request, Self.passed(response)))
+        self.attempt?.timeline.answered(response.code, bytes: response.payload.count, at: wallClock)
+        if let held = operation.heldWrite {
+            self.heldAnswered(held, operation.request, response, now: now, wallClock: wallClock, into: &actions)
+            return
+        }
         if response.contentFormat == ContentFormat.linkFormat.rawValue,
             let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))
         {
             self.attempt?.rewriter.hasPriorities = answer
         }
+        if let waiting = operation.waiting {
+            self.discovered(
+                response, before: waiting, operation.request, now: now, wallClock: wallClock, into: &actions
+            )
+            return
+        }
+        let passed = self.answer(response, to: operation.question, wallClock: wallClock, into: &actions)
+        actions.append(.answerUpstream(operation.request, passed))
         if operation.isFinish && response.code == .changed {
+            self.learnFromFinish(wallClock: wallClock, into: &actions)
             if let order = self.attempt?.rewriter.secureFirst {
                 self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
             }
             actions.append(.releaseLease(.clean))
+            self.tellTimeline(wallClock)
             self.journal(.bootstrapFinished, wallClock, into: &actions)
             if let attempt = self.endAttempt() { self.commit(attempt, into: &actions) }
+            self.mayHoldDiscarded = false
             actions.append(.ended(nil))
             return
         }
@@ -308,9 +343,16 @@ extension BootstrapSession {
 
     /// The device did not answer, or refused the message itself.
     package mutating func deviceFailed(
-        _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
+        _ failure: MessageLayer.Failure, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        self.attempt?.timeline.failed(failure, at: wallClock)
+        if let waiting = operation.waiting, failure == .reset || failure == .unusableResponse {
+            self.discoveryRefused(
+                before: waiting, operation.request, now: now, wallClock: wallClock, into: &actions
+            )
+            return
+        }
         // The first message without an acknowledgement stops the flow (spec 4.7).
         actions.append(.answerUpstream(operation.request, UpstreamAnswer.response(to: failure)))
         self.attempt?.step = .running(nil)
@@ -321,20 +363,12 @@ extension BootstrapSession {
         )
     }
 
-    private mutating func continueWithHeld(
+    mutating func continueWithHeld(
         now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         self.attempt?.step = .running(nil)
         while case .running(.none)? = self.attempt?.step, let next = self.attempt?.takeFirstHeld() {
             self.upstreamRequested(next.id, next.request, now: now, wallClock: wallClock, into: &actions)
         }
-    }
-
-    /// What the server may know of the device's answer: its code, its format and its body.
-    private static func passed(_ response: CoAPResponse) -> CoAPResponse {
-        var passed = CoAPResponse(response.code)
-        if let format = response.options.uint(.contentFormat) { passed.options.append(.contentFormat, uint: format) }
-        passed.payload = response.payload
-        return passed
     }
 }

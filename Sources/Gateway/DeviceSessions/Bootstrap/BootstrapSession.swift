@@ -29,16 +29,18 @@ package struct BootstrapSession: Sendable {
     }
 
     package enum Action: Sendable, Equatable {
-        /// Find a socket to one of these servers; the answer comes as ``leaseGranted(_:now:into:)`` or
-        /// ``leaseRefused(_:now:into:)``.
+        /// Find a socket to one of these servers; the answer comes as ``leaseGranted(_:wallClock:into:)`` or
+        /// ``leaseRefused(_:wallClock:into:)``.
         case acquireLease([GatewayConfiguration.Upstream])
         case releaseLease(LeaseEnd)
-        /// Send this on the lease; its outcome comes as ``upstreamAnswered(_:now:into:)`` or ``upstreamFailed(_:now:into:)``.
+        /// Send this on the lease; its outcome comes as ``upstreamAnswered(_:now:wallClock:into:)`` or
+        /// ``upstreamFailed(_:wallClock:into:)``.
         case requestUpstream(CoAPRequest)
         /// Forget the request that is under way upstream.
         case cancelUpstreamRequest
         case answerUpstream(MessageLayer.RequestID, CoAPResponse)
-        /// Send this to the device; its outcome comes as ``deviceAnswered(_:now:into:)`` or ``deviceFailed(_:now:into:)``.
+        /// Send this to the device; its outcome comes as ``deviceAnswered(_:now:wallClock:into:)`` or
+        /// ``deviceFailed(_:wallClock:into:)``.
         case requestDevice(CoAPRequest)
         /// Forget the request that is under way at the device.
         case cancelDeviceRequest
@@ -57,6 +59,10 @@ package struct BootstrapSession: Sendable {
         case commit([OneTimeCredential], GatewayConfiguration.KeysPerEndpoint)
         /// Where the device gets its Server objects: instances of object 1 by short server ID.
         case serversWritten([UInt16: UInt16])
+        /// Keep this with the SIM's record.
+        case remember(SIMRecord.BootstrapPlace)
+        /// An answer of the device could not be used.
+        case dropAnswer
         case journal(AuditEvent)
         /// Something was refused that the operator should know of now, although the bootstrap goes on.
         case warn(FailureCause)
@@ -71,13 +77,18 @@ package struct BootstrapSession: Sendable {
     /// Changed where it stands. Copying it out and back would count references to all that it holds, with every event.
     var attempt: Attempt?
     private var nextNumber = 0
+    /// The device may hold accounts of an earlier bootstrap whose credentials are gone.
+    var mayHoldDiscarded: Bool
     /// When ``handleDeadline(now:wallClock:into:)`` has to be called; nil while nothing runs. Moved by every command of
     /// the server: the device gives up after the same time without one (spec 1.7).
     package private(set) var deadline: Instant?
 
-    package init(subject: Subject, configuration: Shared<GatewayConfiguration>) {
+    /// - Parameter mayHoldDiscarded: a bootstrap of this SIM has ended with ``Action/discard(_:grants:)``, and none has
+    ///   finished since.
+    package init(subject: Subject, configuration: Shared<GatewayConfiguration>, mayHoldDiscarded: Bool = false) {
         self.subject = subject
         self.shared = configuration
+        self.mayHoldDiscarded = mayHoldDiscarded
     }
 
     /// The record has changed; what comes from now on is judged by the new one.
@@ -93,7 +104,11 @@ package struct BootstrapSession: Sendable {
     var mintedIdentities: [PSKIdentity] { self.attempt?.minted.map(\.identity) ?? [] }
 
     mutating func startTimer(_ now: Instant) {
-        self.deadline = now.advanced(by: self.configuration.upstreamTransmission.exchangeLifetime)
+        // A command may be on its way to the device for as long as the timers of that leg take.
+        let patience = max(
+            self.configuration.upstreamTransmission.exchangeLifetime,
+            self.configuration.deviceTransmission.exchangeLifetime)
+        self.deadline = now.advanced(by: patience)
     }
 
     /// Ends the attempt, and returns it for what is left to say of it.
@@ -116,27 +131,41 @@ package struct BootstrapSession: Sendable {
             actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
             actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: cause)))
             actions.append(.ended(cause))
+        case .refuseFormat:
+            actions.append(.answerDevice(id, CoAPResponse(.unsupportedContentFormat)))
+            actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: .unsupported)))
+            actions.append(.ended(.unsupported))
         case .forward(let endpoint, let query):
             let inherited = self.supersede(wallClock: wallClock, into: &actions)
             let upstreams = self.configuration.bootstrap.upstreams
-            self.attempt = Attempt(
-                request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
-                number: self.nextNumber
-            )
-            self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
-            self.nextNumber += 1
-            self.startTimer(now)
+            self.begin(
+                id, endpoint: endpoint, query: query, upstreams: upstreams, now: now,
+                wallClock: wallClock)
             actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
             if let upstream = inherited {
-                self.attempt?.ask(upstream, into: &actions)
+                self.ask(upstream, wallClock: wallClock, into: &actions)
             } else {
                 actions.append(.acquireLease(upstreams))
             }
         }
     }
 
+    mutating func begin(
+        _ id: MessageLayer.RequestID, endpoint: String, query: [String], upstreams: [GatewayConfiguration.Upstream],
+        now: Instant, wallClock: Int64
+    ) {
+        self.attempt = Attempt(
+            request: id, endpoint: endpoint, query: query, rewriter: self.makeRewriter(), remaining: upstreams,
+            number: self.nextNumber, wallClock: wallClock
+        )
+        if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
+        self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
+        self.nextNumber += 1
+        self.startTimer(now)
+    }
+
     /// Ends the running bootstrap in favour of a new request. Returns the server whose lease the new one goes on with.
-    private mutating func supersede(
+    mutating func supersede(
         wallClock: Int64, into actions: inout [Action]
     ) -> GatewayConfiguration.Upstream? {
         guard let old = self.endAttempt() else { return nil }
@@ -156,10 +185,10 @@ package struct BootstrapSession: Sendable {
     // MARK: - The lease
 
     package mutating func leaseGranted(
-        _ upstream: GatewayConfiguration.Upstream, now: Instant, into actions: inout [Action]
+        _ upstream: GatewayConfiguration.Upstream, wallClock: Int64, into actions: inout [Action]
     ) {
         guard case .leasing? = self.attempt?.step else { return }
-        self.attempt?.ask(upstream, into: &actions)
+        self.ask(upstream, wallClock: wallClock, into: &actions)
     }
 
     /// No socket to any server was to be had.
@@ -188,8 +217,20 @@ package struct BootstrapSession: Sendable {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let request = self.attempt?.request, case .requesting? = self.attempt?.step else { return }
+        self.attempt?.timeline.serverAnswered(response.code, at: wallClock)
+        guard self.attempt?.pack == nil else {
+            self.packAnswered(response, now: now, wallClock: wallClock, into: &actions)
+            return
+        }
         // Only exactly 2.04 counts as accepted (spec 1.2). The diagnostic stays here: it may name what is behind us.
         guard response.code == .changed else {
+            if response.code == .badRequest || response.code == .unsupportedContentFormat,
+                self.attempt?.askWithoutFormat(into: &actions) == true
+            {
+                self.noteAsking(wallClock)
+                self.startTimer(now)
+                return
+            }
             let code = response.code.isSuccess ? CoAPCode.badGateway : response.code
             actions.append(
                 .answerDevice(request, DeviceAnswer.response(to: .upstreamRefused, upstreamCode: code))
@@ -199,6 +240,7 @@ package struct BootstrapSession: Sendable {
             return
         }
         actions.append(.answerDevice(request, CoAPResponse(.changed)))
+        self.attempt?.timeline.deviceHasAnswer(.changed, at: wallClock)
         self.journal(.bootstrapForwarded, wallClock, into: &actions)
         self.startTimer(now)
         for held in self.attempt?.begin() ?? [] {
@@ -211,6 +253,7 @@ package struct BootstrapSession: Sendable {
         _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let attempt = self.attempt, case .requesting = attempt.step else { return }
+        self.attempt?.timeline.failed(failure, at: wallClock)
         switch failure {
         case .reset, .unusableResponse:
             actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: .upstreamRefused)))
@@ -235,6 +278,8 @@ package struct BootstrapSession: Sendable {
         if let end { actions.append(.releaseLease(end)) }
         attempt.step = .leasing
         attempt.upstream = nil
+        // They were that server's, and so are their numbers.
+        attempt.held = []
         actions.append(.acquireLease(attempt.remaining))
         self.attempt = attempt
     }
@@ -259,7 +304,10 @@ package struct BootstrapSession: Sendable {
         now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let attempt = self.attempt, let deadline = self.deadline, deadline <= now else { return }
-        self.deviceGone(attempt.refusal ?? .upstreamSilent, wallClock: wallClock, into: &actions)
+        var cause = FailureCause.upstreamSilent
+        // Where a device is given more time than this, the server waits for it.
+        if case .running(.some(let operation)) = attempt.step, operation.isAtDevice { cause = .deviceUnreachable }
+        self.deviceGone(attempt.refusal ?? cause, wallClock: wallClock, into: &actions)
     }
 
     /// Ends the attempt as failed. `end` nil: there is no lease to give back.
@@ -271,20 +319,24 @@ package struct BootstrapSession: Sendable {
         self.conclude(attempt, cause, wallClock: wallClock, into: &actions)
     }
 
-    private func conclude(
+    private mutating func conclude(
         _ attempt: Attempt, _ cause: FailureCause, wallClock: Int64, into actions: inout [Action]
     ) {
         if attempt.hasMinted && !attempt.finishReachedDevice {
+            self.mayHoldDiscarded = true
             actions.append(.discard(attempt.minted.map(\.identity), grants: attempt.granted.map(\.id)))
         }
         self.restore(attempt, into: &actions)
-        actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: attempt, cause: cause)))
+        self.forgetPlace(of: attempt, after: cause, wallClock: wallClock, into: &actions)
+        var ended = attempt
+        self.tellTimeline(of: &ended, wallClock, after: actions)
+        actions.append(.journal(self.event(.bootstrapFailed, wallClock, of: ended, cause: cause)))
         actions.append(.ended(cause))
     }
 
     private func makeRewriter() -> AccountRewriter {
         let record = self.subject.record
-        return AccountRewriter(
+        var rewriter = AccountRewriter(
             servers: self.configuration.servers,
             unmatched: self.configuration.unmatched,
             account: self.configuration.bootstrap.account,
@@ -292,5 +344,7 @@ package struct BootstrapSession: Sendable {
             bootstrapIdentity: record.identity,
             bootstrapKey: record.key
         )
+        if case .instance(let instance) = record.bootstrapPlace { rewriter.bootstrapInstanceID = instance }
+        return rewriter
     }
 }

@@ -104,7 +104,7 @@ extension RegistrationRelay {
         case .discovering:
             if let instance = Self.onlyInstance(in: response) {
                 self.found(instance, into: &actions)
-            } else if response.code.codeClass == 5 {
+            } else if Self.isPassing(response.code) {
                 self.postpone(response.code.description, wallClock, into: &actions)
             } else {
                 self.conclude("no instance of /1 is known for the server", response.code, wallClock, into: &actions)
@@ -113,7 +113,7 @@ extension RegistrationRelay {
             if response.code == .notFound && !errand.hasAsked {
                 // It has renumbered its objects, or another server has.
                 self.askForInstances(into: &actions)
-            } else if response.code.codeClass == 5 {
+            } else if Self.isPassing(response.code) {
                 self.postpone(response.code.description, wallClock, into: &actions)
             } else {
                 let outcome = response.code == .changed ? "triggered" : "refused by the device"
@@ -179,11 +179,21 @@ extension RegistrationRelay {
 
     // MARK: - What the device says of object 1
 
-    /// The instance with this short server ID, of an answer in TLV. A part of a body is no answer.
+    /// Whether the device may answer otherwise another time: it is busy, or does not let the server in just now. What it
+    /// cannot do today it cannot do tomorrow.
+    private static func isPassing(_ code: CoAPCode) -> Bool {
+        switch code {
+        case .unauthorized, .forbidden, .requestEntityIncomplete, .conflict, .tooManyRequests: true
+        case .notImplemented: false
+        default: code.codeClass == 5
+        }
+    }
+
+    /// The instance with this short server ID, of an answer in whatever format. A part of a body is no answer.
     private static func instance(of shortServerID: UInt16, in response: CoAPResponse) -> UInt16? {
         guard response.code == .content, response.isWhole,
-            response.contentFormat.map({ ContentFormat(rawValue: $0).isTLV }) ?? false,
-            case .instances(let instances)? = try? TLV.decode(response.payload, at: LwM2MPath(1))
+            let format = response.contentFormat.map(ContentFormat.init(rawValue:)),
+            case .instances(let instances)? = try? PayloadCodec.decode(response.payload, format, at: LwM2MPath(1))
         else { return nil }
         return instances.first { (try? ServerAccount($0))?.shortServerID == shortServerID }?.id
     }

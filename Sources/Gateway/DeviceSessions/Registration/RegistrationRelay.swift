@@ -189,8 +189,7 @@ package struct RegistrationRelay: Sendable {
     ) {
         let kind = RegistrationRequest(request, location: self.location)
         if let cause = self.obstacle() {
-            let response = cause == .unauthorized ? CoAPResponse(.forbidden) : DeviceAnswer.response(to: cause)
-            self.refuse(id, kind, response, cause, wallClock, into: &actions)
+            self.refuse(id, kind, DeviceAnswer.response(to: cause), cause, wallClock, into: &actions)
             return
         }
         switch kind {
@@ -259,10 +258,10 @@ package struct RegistrationRelay: Sendable {
         case .retired: return .retired
         }
         // The rule was another one when this was minted; the next bootstrap brings what the server wants.
-        if self.relay.credentials == .written && !self.subject.hasWritten { return .unauthorized }
+        if self.relay.credentials == .written && !self.subject.hasWritten { return .notBootstrapped }
         switch self.subject.standing {
         case .pending, .active: return nil
-        case .replaced, .expired, .revoked: return .unauthorized
+        case .replaced, .expired, .revoked: return .credentialEnded
         }
     }
 

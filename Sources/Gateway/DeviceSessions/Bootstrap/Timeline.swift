@@ -1,0 +1,233 @@
+package import CoAP
+internal import LwM2M
+
+/// The steps of one bootstrap: when each began, how long it took, how much was carried, what came of it, and how often a
+/// message had to be repeated. It becomes one field of the record of the end, so that the journal keeps it at the price of
+/// no record more.
+///
+/// A value of bounded size without texts: those are made once, at the end. Times are wall clock, microseconds since 1970, as
+/// in the rest of the journal, and are kept as milliseconds since the device's request; a clock that is set back meanwhile
+/// stands still here.
+package struct Timeline: Sendable {
+    /// What comes after so many steps is only counted.
+    package static let maximumSteps = 64
+
+    package enum Kind: UInt8, Sendable {
+        /// `POST /bs` of the device, until it has its answer.
+        case request
+        /// `POST /bs` at a bootstrap server.
+        case upstream
+        case discover, read, write, delete, finish
+        /// A request of the server that is no operation of a bootstrap.
+        case other
+
+        var name: String {
+            switch self {
+            case .request: "request"
+            case .upstream: "upstream"
+            case .discover: "discover"
+            case .read: "read"
+            case .write: "write"
+            case .delete: "delete"
+            case .finish: "finish"
+            case .other: "other"
+            }
+        }
+    }
+
+    struct Step: Sendable {
+        let kind: Kind
+        var path: LwM2MPath?
+        /// Milliseconds since the device's request.
+        let begun: UInt32
+        /// Nil while it is open.
+        var ended: UInt32?
+        /// When what it had to wait for was there, commits and publications before Finish.
+        var released: UInt32?
+        /// Bytes of bodies, request and answer together.
+        var bytes = 0
+        /// Blocks of bodies that passed meanwhile, on both legs (RFC 7959).
+        var blocks = 0
+        /// Which of the servers that may be asked.
+        var server: Int?
+        var code: CoAPCode?
+        var failure: MessageLayer.Failure?
+        /// Messages of the gateway that went out again.
+        var retransmissions = 0
+        /// Messages of the device that came again.
+        var repetitions = 0
+    }
+
+    private let start: Int64
+    private var latest: UInt32 = 0
+    private(set) var steps: [Step] = []
+    private(set) var uncounted = 0
+    /// Blocks that came before the request to which they belong was whole.
+    private var earlyBlocks = 0
+
+    /// Begins with the device's request.
+    package init(at time: Int64) {
+        self.start = time
+        // More than an ordinary bootstrap has.
+        self.steps.reserveCapacity(12)
+        self.steps.append(Step(kind: .request, begun: 0))
+    }
+
+    // MARK: - What happens
+
+    /// The request goes to a bootstrap server, by its place in the list of those that may be asked.
+    package mutating func asks(server: Int, at time: Int64) {
+        self.add(.upstream, at: time) { $0.server = server }
+    }
+
+    /// The bootstrap server has answered.
+    package mutating func serverAnswered(_ code: CoAPCode, at time: Int64) { self.answered(code, bytes: 0, at: time) }
+
+    /// The device has its answer to its request.
+    package mutating func deviceHasAnswer(_ code: CoAPCode, at time: Int64) {
+        guard self.steps[0].ended == nil else { return }
+        self.steps[0].ended = self.offset(time)
+        self.steps[0].code = code
+    }
+
+    /// A command of the server is looked at; `bytes` of its body.
+    package mutating func begins(_ operation: BootstrapOperation, bytes: Int, at time: Int64) {
+        let (kind, path): (Kind, LwM2MPath?) =
+            switch operation {
+            case .discover(let path): (.discover, path)
+            case .read(let path): (.read, path)
+            case .write(let path): (.write, path)
+            case .delete(let path): (.delete, path)
+            case .finish: (.finish, nil)
+            case .request, .other, .refused: (.other, nil)
+            }
+        let blocks = self.earlyBlocks
+        self.earlyBlocks = 0
+        self.add(kind, at: time) { step in
+            step.path = path
+            step.bytes = bytes
+            step.blocks = blocks
+        }
+    }
+
+    /// The open step has its answer, `bytes` of body with it.
+    package mutating func answered(_ code: CoAPCode, bytes: Int, at time: Int64) {
+        let now = self.offset(time)
+        self.withOpenStep { step in
+            step.ended = now
+            step.code = code
+            step.bytes += bytes
+        }
+    }
+
+    /// The open step got no answer.
+    package mutating func failed(_ failure: MessageLayer.Failure, at time: Int64) {
+        let now = self.offset(time)
+        self.withOpenStep { step in
+            step.ended = now
+            step.failure = failure
+        }
+    }
+
+    /// What the open step waited for in the gateway is there.
+    package mutating func released(at time: Int64) {
+        let now = self.offset(time)
+        self.withOpenStep { $0.released = now }
+    }
+
+    package mutating func blockPassed() {
+        if !self.withOpenStep({ $0.blocks += 1 }) { self.earlyBlocks += 1 }
+    }
+
+    /// A message of the gateway went out again, on either leg.
+    package mutating func retransmitted() { self.withOpenStep { $0.retransmissions += 1 } }
+
+    /// The device has sent a message again. Before it has the answer to its request that is what it repeats.
+    package mutating func deviceRepeated() {
+        if self.steps[0].ended == nil {
+            self.steps[0].repetitions += 1
+        } else {
+            self.withOpenStep { $0.repetitions += 1 }
+        }
+    }
+
+    private mutating func add(_ kind: Kind, at time: Int64, _ body: (inout Step) -> Void) {
+        guard self.steps.count < Self.maximumSteps else {
+            self.uncounted += 1
+            return
+        }
+        var step = Step(kind: kind, begun: self.offset(time))
+        body(&step)
+        self.steps.append(step)
+    }
+
+    /// The step that is under way is the last one; while steps are only counted, there is none.
+    @discardableResult
+    private mutating func withOpenStep(_ body: (inout Step) -> Void) -> Bool {
+        let last = self.steps.count - 1
+        guard last > 0, self.uncounted == 0, self.steps[last].ended == nil else { return false }
+        body(&self.steps[last])
+        return true
+    }
+
+    /// Milliseconds since the start, never less than what was told before.
+    private mutating func offset(_ time: Int64) -> UInt32 {
+        let (microseconds, overflow) = time.subtractingReportingOverflow(self.start)
+        let milliseconds = UInt32(clamping: overflow ? 0 : microseconds / 1000)
+        self.latest = max(self.latest, milliseconds)
+        return self.latest
+    }
+
+    // MARK: - What is told
+
+    /// The fields for the record of the end: `took`, `timeline`, and `more-steps` where some were only counted. Times and
+    /// durations are milliseconds; a step without `took` was still under way.
+    ///
+    /// - Parameter servers: the names of the servers that may be asked; told only where there are several.
+    package mutating func fields(at time: Int64, servers: [String]) -> [AuditEvent.Field] {
+        var fields: [AuditEvent.Field] = [
+            .init("took", .integer(Int64(self.offset(time)))),
+            .init("timeline", .list(self.steps.map { .object($0.fields(servers)) })),
+        ]
+        if self.uncounted > 0 { fields.append(.init("more-steps", .integer(Int64(self.uncounted)))) }
+        return fields
+    }
+}
+
+extension Timeline.Step {
+    /// Only what there is to tell; the first two always.
+    fileprivate func fields(_ servers: [String]) -> [AuditEvent.Field] {
+        var fields: [AuditEvent.Field] = []
+        fields.reserveCapacity(6)
+        fields.append(.init("step", .text(self.kind.name)))
+        fields.append(.init("at", .integer(Int64(self.begun))))
+        func add(_ name: String, _ value: Int) {
+            if value > 0 { fields.append(.init(name, .integer(Int64(value)))) }
+        }
+        if let ended = self.ended { fields.append(.init("took", .integer(Int64(ended - self.begun)))) }
+        if let path = self.path { fields.append(.init("path", .text(path.description))) }
+        if let server = self.server, servers.count > 1, servers.indices.contains(server) {
+            fields.append(.init("server", .text(servers[server])))
+        }
+        add("bytes", self.bytes)
+        add("blocks", self.blocks)
+        if let released = self.released { fields.append(.init("waited", .integer(Int64(released - self.begun)))) }
+        if let code = self.code { fields.append(.init("code", .text(code.description))) }
+        if let failure = self.failure { fields.append(.init("failure", .text(failure.words))) }
+        add("retransmissions", self.retransmissions)
+        add("repeated-by-device", self.repetitions)
+        return fields
+    }
+}
+
+extension MessageLayer.Failure {
+    fileprivate var words: String {
+        switch self {
+        case .unacknowledged: "not acknowledged"
+        case .noResponse: "acknowledged, no answer"
+        case .reset: "rejected"
+        case .unusableResponse: "unusable answer"
+        case .overloaded: "not sent"
+        }
+    }
+}

@@ -1,0 +1,3 @@
+internal import Simulator
+
+SimulatorCommand.start()
