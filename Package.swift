@@ -88,7 +88,7 @@ let package = Package(
         .target(
             name: "Admin",
             dependencies: [
-                "Gateway", "DTLS", "LwM2M", "Records", "Secrets",
+                "Gateway", "DTLS", "LwM2M", "Records", "Secrets", "Timing",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -159,7 +159,7 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ]
         ),
-        .testTarget(name: "AdminTests", dependencies: ["Admin", "Gateway", "Records", "Secrets"]),
+        .testTarget(name: "AdminTests", dependencies: ["Admin", "DTLS", "Gateway", "LwM2M", "Records", "Secrets"]),
         .testTarget(
             name: "BootgateTests",
             dependencies: [

@@ -2,6 +2,7 @@ internal import DTLS
 internal import Gateway
 internal import LwM2M
 internal import Records
+internal import Timing
 
 /// The page that monitoring reads: one place that says what each metric is called and what it means.
 enum MetricsPage {
@@ -89,6 +90,9 @@ enum MetricsPage {
         page.sample(name, [("leg", "device"), ("direction", "out")], devices.datagramsToDevices)
         page.sample(name, [("leg", "upstream"), ("direction", "in")], pool.datagramsIn)
         page.sample(name, [("leg", "upstream"), ("direction", "out")], pool.datagramsOut)
+        page.family("coap_retransmits_total", .counter, "Messages that went out again for want of an ACK, by leg.")
+        page.sample("coap_retransmits_total", [("leg", "device")], devices.retransmissions)
+        page.sample("coap_retransmits_total", [("leg", "upstream")], pool.retransmissions)
         page.family("dropped_total", .counter, "Datagrams and messages that were not processed, by reason.")
         var dropped: [String: UInt64] = devices.dropped.mapValues { UInt64($0) }
         for socket in gateway.sockets {
@@ -124,6 +128,10 @@ enum MetricsPage {
             }
         }
         let pool = gateway.pool
+        Self.histogram(
+            "pool_wait_seconds",
+            "From a device's need of a socket to a server until it has one, a DTLS handshake included.", pool.waits,
+            &page)
         page.single("pool_leases_granted_total", .counter, "Leases that were given.", pool.leasesGranted)
         page.single("pool_leases_refused_total", .counter, "Devices that got no lease.", pool.leasesRefused)
         page.single("pool_leases_broken_total", .counter, "Leases whose socket was lost.", pool.leasesBroken)
@@ -147,6 +155,10 @@ enum MetricsPage {
         let journal = observation.journal
         page.single("audit_records_total", .counter, "Records written to the journal.", journal.written)
         page.single("audit_records_lost_total", .counter, "Records that found no room.", journal.lost)
+        page.family(
+            "audit_lag_seconds", .gauge,
+            "Age of the oldest record that is not flushed to the disk; up to audit.checkpoint.every is normal.")
+        page.sample("audit_lag_seconds", [], Double(journal.lag.wholeNanoseconds) / 1e9)
         page.single("audit_waiting", .gauge, "Records that wait for the disk.", journal.waiting)
         page.single(
             "audit_failing", .gauge, "1 while the disk takes no records.", journal.failure == nil ? 0 : 1)

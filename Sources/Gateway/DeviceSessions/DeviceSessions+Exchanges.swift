@@ -148,7 +148,9 @@ extension DeviceSessions {
                 exchange, response, isConfirmable: isConfirmable, into: &work.registration
             )
         case .failed(let exchange, let failure): self.fail(exchange, failure, of: session, &work)
-        case .retransmitted: session.bootstrap?.messageRetransmitted()
+        case .retransmitted:
+            self.counters.retransmissions += 1
+            session.bootstrap?.messageRetransmitted()
         case .settled, .pong, .repeated: break
         case .dropped(let reason):
             if reason == .duplicate { session.bootstrap?.deviceRepeated() }

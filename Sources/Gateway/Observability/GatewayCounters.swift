@@ -35,6 +35,8 @@ package struct GatewayCounters: Sendable {
     package var helloVerifications = 0
     package var datagramsFromDevices = 0
     package var datagramsToDevices = 0
+    /// Messages to devices that went out again, because no ACK had come in time.
+    package var retransmissions = 0
     /// Datagrams and messages that were not processed, by reason.
     package var dropped: [String: Int] = [:]
     package var sessionsOpened = 0
@@ -67,6 +69,7 @@ package struct GatewayCounters: Sendable {
         add("hello_verifications", self.helloVerifications)
         add("datagrams_from_devices", self.datagramsFromDevices)
         add("datagrams_to_devices", self.datagramsToDevices)
+        add("retransmissions_to_devices", self.retransmissions)
         for (reason, count) in self.dropped { add("dropped_\(reason)", count) }
         add("sessions_opened", self.sessionsOpened)
         add("sessions_closed", self.sessionsClosed)

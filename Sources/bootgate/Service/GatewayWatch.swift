@@ -19,6 +19,7 @@ final class GatewayWatch: Sendable {
         var gateway: RunningGateway?
         var storesAnsweredAt: Instant?
         var census: [OneTimeCredential.State: Int]?
+        var censusDue = Instant.now
     }
 
     private let records: Records
@@ -45,18 +46,23 @@ final class GatewayWatch: Sendable {
         )
     }
 
-    /// Looks at the stores until the task is cancelled.
+    /// Looks at the stores now, so that a gateway that is ready shows as ready at once.
+    func lookAtStores() async {
+        guard (try? await self.records.ping()) != nil else { return }
+        self.state.withLock { $0.storesAnsweredAt = .now }
+        guard self.state.withLock({ $0.censusDue <= .now }), let census = try? await self.records.credentialCensus()
+        else { return }
+        self.state.withLock { state in
+            state.census = census
+            state.censusDue = .now + Self.censusInterval
+        }
+    }
+
+    /// Looks at them again and again until the task is cancelled.
     func followStores() async {
-        var censusDue = Instant.now
         while !Task.isCancelled {
-            if (try? await self.records.ping()) != nil {
-                self.state.withLock { $0.storesAnsweredAt = .now }
-                if censusDue <= .now, let census = try? await self.records.credentialCensus() {
-                    self.state.withLock { $0.census = census }
-                    censusDue = .now + Self.censusInterval
-                }
-            }
             try? await Task.sleep(for: Self.interval)
+            await self.lookAtStores()
         }
     }
 }

@@ -38,6 +38,7 @@ struct ServeService: Service {
             logger: self.logger, loop: self.loop
         )
         let watch = GatewayWatch(records: self.records, journal: self.journal)
+        await watch.lookAtStores()
         let stores = Task { await watch.followStores() }
         defer {
             stores.cancel()
@@ -54,14 +55,22 @@ struct ServeService: Service {
     }
 
     private func run(_ gateway: GatewayService, _ watch: GatewayWatch) async -> Result<Void, any Error> {
+        let monitoring: Task<Void, Never>
         do {
-            let monitoring = try await self.beginMonitoring(watch)
-            defer { monitoring.cancel() }
-            try await self.serve(gateway, watch)
-            return .success(())
+            monitoring = try await self.beginMonitoring(watch)
         } catch {
             return .failure(error)
         }
+        let result: Result<Void, any Error>
+        do {
+            try await self.serve(gateway, watch)
+            result = .success(())
+        } catch {
+            result = .failure(error)
+        }
+        monitoring.cancel()
+        await monitoring.value
+        return result
     }
 
     /// Opens what monitoring reads. It sees the gateway come and go, so its server is there first and leaves last: in a
