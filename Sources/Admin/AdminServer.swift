@@ -28,7 +28,8 @@ package struct AdminServer: Sendable {
     /// Throws when an address cannot be bound.
     package func run(bound: @escaping @Sendable (Int) -> Void) async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let opening = Mutex(Opening(left: (self.settings.address == nil ? 0 : 1) + (self.settings.socket == nil ? 0 : 1)))
+        let opening = Mutex(
+            Opening(left: (self.settings.address == nil ? 0 : 1) + (self.settings.socket == nil ? 0 : 1)))
         let opened: @Sendable (Int) -> Void = { port in
             let isLast = opening.withLock { opening in
                 opening.left -= 1
@@ -40,26 +41,18 @@ package struct AdminServer: Sendable {
         let result = await Self.result(of: {
             try await withThrowingTaskGroup { tasks in
                 if let address = self.settings.address {
-                    let application = Application(
-                        router: self.router(isTrusted: false),
-                        configuration: .init(address: .hostname(address.host, port: address.port), serverName: nil),
-                        onServerRunning: { opened($0.localAddress?.port ?? 0) },
-                        eventLoopGroupProvider: .shared(group), logger: self.quiet
-                    )
+                    let application = self.application(
+                        .hostname(address.host, port: address.port), isTrusted: false, group
+                    ) { opened($0.localAddress?.port ?? 0) }
                     tasks.addTask { try await application.run() }
                 }
                 if let socket = self.settings.socket {
                     // One that a killed gateway has left; the state folder belongs to this one alone.
                     unlink(socket)
-                    let application = Application(
-                        router: self.router(isTrusted: true),
-                        configuration: .init(address: .unixDomainSocket(path: socket), serverName: nil),
-                        onServerRunning: { _ in
-                            chmod(socket, 0o660)
-                            opened(0)
-                        },
-                        eventLoopGroupProvider: .shared(group), logger: self.quiet
-                    )
+                    let application = self.application(.unixDomainSocket(path: socket), isTrusted: true, group) { _ in
+                        chmod(socket, 0o660)
+                        opened(0)
+                    }
                     tasks.addTask { try await application.run() }
                 }
                 if self.settings.address == nil, self.settings.socket == nil { opened(0) }
@@ -69,6 +62,21 @@ package struct AdminServer: Sendable {
         if let socket = self.settings.socket { unlink(socket) }
         try? await group.shutdownGracefully()
         if case .failure(let error) = result, !(error is CancellationError) { throw error }
+    }
+
+    /// With bounds on what those who connect can occupy: each connection is a descriptor that a device could have.
+    private func application(
+        _ address: BindAddress, isTrusted: Bool, _ group: any EventLoopGroup,
+        opened: @escaping @Sendable (any Channel) async -> Void
+    ) -> some ApplicationProtocol {
+        Application(
+            router: self.router(isTrusted: isTrusted),
+            server: .http1(configuration: .init(idleTimeout: .seconds(60))),
+            configuration: .init(
+                address: address, serverName: nil, availableConnectionsDelegate: .maximum(64, logger: self.quiet)
+            ),
+            onServerRunning: opened, eventLoopGroupProvider: .shared(group), logger: self.quiet
+        )
     }
 
     private struct Opening {

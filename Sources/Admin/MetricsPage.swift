@@ -12,7 +12,8 @@ enum MetricsPage {
         page.sample("build_info", [("version", observation.version), ("wolfssl", observation.wolfSSL)], 1)
         page.family("uptime_seconds", .gauge, "Time since the process began to serve.")
         page.sample("uptime_seconds", [], observation.uptime)
-        page.single("ready", .gauge, "1 when devices can be served, as /readyz says.", observation.obstacles.isEmpty ? 1 : 0)
+        page.single(
+            "ready", .gauge, "1 when devices can be served, as /readyz says.", observation.obstacles.isEmpty ? 1 : 0)
         if let gateway = observation.gateway {
             Self.bootstraps(gateway.counters, &page)
             Self.handshakes(gateway, &page)
@@ -99,7 +100,8 @@ enum MetricsPage {
             for reason in IngressFilter.DropReason.allCases {
                 dropped[reason.name, default: 0] &+= socket.counters.dropped(reason)
             }
-            dropped["not_sent", default: 0] &+= socket.counters.shed &+ socket.counters.unsendable
+            dropped["not_sent", default: 0] &+=
+                socket.counters.shed &+ socket.counters.unsendable
                 &+ socket.counters.unbound
         }
         dropped["upstream_oversize", default: 0] &+= pool.oversize

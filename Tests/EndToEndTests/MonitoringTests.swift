@@ -187,7 +187,9 @@ struct MonitoringTests {
             let folder = stage.folder.appendingPathComponent("other").path
             let text = try String(contentsOfFile: gateway.configuration, encoding: .utf8)
                 .replacingOccurrences(of: "\(stage.folder.path)/state", with: folder)
-                .replacingOccurrences(of: "listen: \"\(stage.address):0\"", with: "listen: \"\(stage.address):\(monitoring.port)\"")
+                .replacingOccurrences(
+                    of: "listen: \"\(stage.address):0\"", with: "listen: \"\(stage.address):\(monitoring.port)\""
+                )
                 .replacingOccurrences(of: gateway.secure, with: "coaps://\(stage.address):\(try stage.freePort())")
                 .replacingOccurrences(of: gateway.plain, with: "coap://\(stage.address):\(try stage.freePort())")
             let path = stage.folder.appendingPathComponent("other.yaml").path

@@ -48,11 +48,14 @@ struct StatusCommand: AsyncParsableCommand {
     }
 
     private static func show(_ status: GatewayStatus) {
-        Terminal.say("\(status.isReady ? "ready" : "NOT READY"), version \(status.version), up \(Self.duration(status.uptimeSeconds))")
+        Terminal.say(
+            "\(status.isReady ? "ready" : "NOT READY"), version \(status.version), up \(Self.duration(status.uptimeSeconds))"
+        )
         for obstacle in status.obstacles { Terminal.say("  \(obstacle)") }
         Terminal.say("listeners       \(status.listeners.joined(separator: " "))")
         Terminal.say(
-            "sessions        \(status.sessions), \(status.bootstrapping) of them bootstrapping; \(status.halfOpen) half open")
+            "sessions        \(status.sessions), \(status.bootstrapping) of them bootstrapping; \(status.halfOpen) half open"
+        )
         Terminal.say("registrations   \(status.registrations)")
         let failed = status.bootstrapsFailed.values.reduce(0, +)
         Terminal.say("bootstraps      \(status.bootstrapsFinished) finished, \(failed) failed")

@@ -6,16 +6,20 @@ extension ConfigurationReader {
     func admin(_ node: ConfigurationNode) -> BootgateConfiguration.Admin? {
         guard let fields = node.mapping() else { return nil }
         var admin = BootgateConfiguration.Admin()
-        admin.address = fields.read("listen", self.adminAddress)
+        let listen = fields.node("listen")
+        admin.address = listen.flatMap(self.adminAddress)
         let access = fields.read("metrics") { $0.name(among: ["open", "token"]) }
         admin.metricsAreOpen = access == "open"
-        admin.tokens = fields.read("tokens") { $0.list("a list of { name, role, token }", self.adminToken) } ?? []
+        let tokens = fields.node("tokens")
+        admin.tokens = tokens?.list("a list of { name, role, token }", self.adminToken) ?? []
         fields.finish()
-        if admin.address == nil, access != nil || !admin.tokens.isEmpty {
-            node.warning("\(node.path) has no `listen`, so nothing uses the rest of it; write one such as 127.0.0.1:8684")
-        } else if admin.address != nil, !admin.metricsAreOpen, admin.tokens.isEmpty {
+        if listen == nil, access != nil || tokens != nil {
             node.warning(
-                "\(node.path) has no tokens, so nobody can read /metrics; write `metrics: open`, or a token of a viewer")
+                "\(node.path) has no `listen`, so nothing uses the rest of it; write one such as 127.0.0.1:8684")
+        } else if listen != nil, !admin.metricsAreOpen, tokens == nil {
+            node.warning(
+                "\(node.path) has no tokens, so nobody can read /metrics; write `metrics: open`, or a token of a viewer"
+            )
         }
         return admin
     }
@@ -23,7 +27,10 @@ extension ConfigurationReader {
     private func adminAddress(_ node: ConfigurationNode) -> BootgateConfiguration.Admin.Address? {
         let expected = "an address and port such as 127.0.0.1:8684"
         guard let text = node.text(expected) else { return nil }
-        guard let parts = ListenerAddress("coap://\(text)"), let address = IPAddress(parts.host) else {
+        // There is no usual port for this.
+        guard let parts = ListenerAddress("coap://\(text)"), text.hasSuffix(":\(parts.port)"),
+            let address = IPAddress(parts.host)
+        else {
             node.mistake("\(node.path) is '\(ConfigurationNode.shown(text))'; expected \(expected)")
             return nil
         }

@@ -86,7 +86,9 @@ struct ServeService: Service {
                     outcome.finish()
                 }
             } catch {
+                // Of no effect once it was bound: devices are served without monitoring too.
                 outcome.finish(throwing: AdminFailure(error, admin))
+                logger.error("monitoring ends; restart the gateway to have it again", metadata: ["error": "\(error)"])
             }
         }
         for try await _ in outcomes {}
