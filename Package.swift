@@ -163,7 +163,7 @@ let package = Package(
         .testTarget(
             name: "BootgateTests",
             dependencies: [
-                "bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP",
+                "bootgate", "Admin", "Gateway", "Records", "LwM2M", "DTLS", "CoAP",
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),

@@ -10,6 +10,10 @@ internal import Synchronization
 /// On an event loop of its own: a slow reader holds up no datagram. Every request looks at the gateway anew, but at most
 /// ten times a second, so that nobody can keep the data path busy with questions.
 package struct AdminServer: Sendable {
+    /// Lives as long as the process: connections that are being closed may still have something to do on it after
+    /// ``run(bound:)`` has returned.
+    private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
     private let settings: AdminSettings
     private let observe: @Sendable () async -> Observation
     private let logger: Logger
@@ -27,7 +31,6 @@ package struct AdminServer: Sendable {
     ///
     /// Throws when an address cannot be bound.
     package func run(bound: @escaping @Sendable (Int) -> Void) async throws {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let opening = Mutex(
             Opening(left: (self.settings.address == nil ? 0 : 1) + (self.settings.socket == nil ? 0 : 1)))
         let opened: @Sendable (Int) -> Void = { port in
@@ -42,31 +45,31 @@ package struct AdminServer: Sendable {
             try await withThrowingTaskGroup { tasks in
                 if let address = self.settings.address {
                     let application = self.application(
-                        .hostname(address.host, port: address.port), isTrusted: false, group
+                        .hostname(address.host, port: address.port), isTrusted: false
                     ) { opened($0.localAddress?.port ?? 0) }
                     tasks.addTask { try await application.run() }
                 }
                 if let socket = self.settings.socket {
                     // One that a killed gateway has left; the state folder belongs to this one alone.
                     unlink(socket)
-                    let application = self.application(.unixDomainSocket(path: socket), isTrusted: true, group) { _ in
+                    let application = self.application(.unixDomainSocket(path: socket), isTrusted: true) { _ in
                         chmod(socket, 0o660)
                         opened(0)
                     }
                     tasks.addTask { try await application.run() }
                 }
                 if self.settings.address == nil, self.settings.socket == nil { opened(0) }
-                try await tasks.waitForAll()
+                // Not `waitForAll`, with which one that fails would wait for the other.
+                for try await _ in tasks {}
             }
         })
         if let socket = self.settings.socket { unlink(socket) }
-        try? await group.shutdownGracefully()
         if case .failure(let error) = result, !(error is CancellationError) { throw error }
     }
 
     /// With bounds on what those who connect can occupy: each connection is a descriptor that a device could have.
     private func application(
-        _ address: BindAddress, isTrusted: Bool, _ group: any EventLoopGroup,
+        _ address: BindAddress, isTrusted: Bool,
         opened: @escaping @Sendable (any Channel) async -> Void
     ) -> some ApplicationProtocol {
         Application(
@@ -75,7 +78,7 @@ package struct AdminServer: Sendable {
             configuration: .init(
                 address: address, serverName: nil, availableConnectionsDelegate: .maximum(64, logger: self.quiet)
             ),
-            onServerRunning: opened, eventLoopGroupProvider: .shared(group), logger: self.quiet
+            onServerRunning: opened, eventLoopGroupProvider: .shared(Self.group), logger: self.quiet
         )
     }
 

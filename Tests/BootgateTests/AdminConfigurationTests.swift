@@ -1,3 +1,5 @@
+import Admin
+import Records
 import Testing
 
 @testable import bootgate

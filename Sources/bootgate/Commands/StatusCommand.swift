@@ -65,7 +65,7 @@ struct StatusCommand: AsyncParsableCommand {
         Terminal.say(
             "journal         \(status.auditWritten) written, \(status.auditWaiting) waiting, \(status.auditLost) lost")
         if let failure = status.auditFailure { Terminal.say("  \(Terminal.printable(failure))") }
-        var table = Table(["UPSTREAM", "LEG", "STATE", "LEASED", "IDLE", "RESTING", "WAITING"])
+        var table = Table(["UPSTREAM", "LEG", "STATE", "LEASED", "IDLE", "QUARANTINED", "WAITING"])
         for upstream in status.upstreams {
             table.add([
                 upstream.uri, upstream.leg, upstream.isUp ? "up" : "DOWN", "\(upstream.leased)", "\(upstream.idle)",
