@@ -48,24 +48,38 @@ struct UpstreamPoolStateMachineTests {
 
     @Test("T1: after a clean end a socket rests, so that what its server still sends meets no other device")
     func rests() throws {
-        var pool = PoolHarness({
-            $0.minimumIdle = 1
-            $0.rest = .milliseconds(100)
-        })
+        var pool = PoolHarness({ $0.rest = .milliseconds(100) })
+        pool.advance(.milliseconds(100))
         let device = try pool.take(PoolHarness.device(1))
         pool.release(device.lease, .clean)
         pool.advance(.milliseconds(99))
         #expect(try pool.take(PoolHarness.device(2)).socket != device.socket)
         pool.advance(.milliseconds(1))
-        guard case .idle = pool.state(device.socket) else {
-            Issue.record("did not come back")
-            return
-        }
+        #expect(try pool.take(PoolHarness.device(3)).socket == device.socket)
+    }
+
+    @Test("T1: who waits gets a new socket, or the one that has rested; never one that still rests")
+    func waitsForRest() throws {
+        var pool = PoolHarness({
+            $0.minimumIdle = 1
+            $0.maximumSockets = 1
+            $0.rest = .milliseconds(100)
+        })
+        pool.advance(.milliseconds(100))
+        let device = try pool.take(PoolHarness.device(1))
+        pool.release(device.lease, .clean)
+        let second = try pool.wait(PoolHarness.device(2))
+        #expect(pool.machine.deadline == pool.now + .milliseconds(100))
+        pool.advance(.milliseconds(99))
+        #expect(pool.machine.socket(of: second) == nil)
+        pool.advance(.milliseconds(1))
+        #expect(pool.machine.socket(of: second) == device.socket)
     }
 
     @Test("T1: a request to a socket that rests after a clean end sends it to quarantine")
     func strayWhileResting() throws {
         var pool = PoolHarness({ $0.rest = .milliseconds(100) })
+        pool.advance(.milliseconds(100))
         let device = try pool.take(PoolHarness.device(1))
         pool.release(device.lease, .clean)
         pool.machine.strayRequest(device.socket, now: pool.now)

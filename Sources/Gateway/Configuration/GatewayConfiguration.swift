@@ -183,7 +183,7 @@ package struct GatewayConfiguration: Sendable {
         package var quarantine: Duration = .seconds(300)
         /// How long a socket rests after a clean end, before another device gets it: what the server still sends to the
         /// former device, late or after its own Finish, then meets nobody.
-        package var rest: Duration = .milliseconds(100)
+        package var rest: Duration = .milliseconds(20)
         /// Local addresses to use upstream; empty: the system's choice.
         package var from: [IPAddress] = []
 

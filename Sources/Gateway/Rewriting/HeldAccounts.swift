@@ -53,7 +53,8 @@ struct HeldAccounts: Sendable {
 
     /// In the order of their first resources.
     private var instances: [Instance] = []
-    private var remembered: [LwM2MPath: Whole] = [:]
+    /// A handful: looked through faster than hashed.
+    private var remembered: [(path: LwM2MPath, whole: Whole)] = []
 
     /// Whether something has to go to the device yet.
     var isOpen: Bool { self.instances.contains { $0.state != .written } }
@@ -111,14 +112,14 @@ struct HeldAccounts: Sendable {
         if let index {
             self.instances[index] = instance
         } else {
-            self.remembered[path] = nil
+            self.remembered.removeAll { $0.path == path }
             self.instances.append(instance)
         }
     }
 
     /// An instance begins with what was written as a whole before.
     private func beginning(of path: LwM2MPath) -> Instance {
-        let resources = self.remembered[path]?.resources ?? []
+        let resources = self.remembered.first { $0.path == path }?.whole.resources ?? []
         return Instance(path: path, resources: resources.map { HeldResource($0, isSecurity: path.objectID == 0) })
     }
 
@@ -129,19 +130,15 @@ struct HeldAccounts: Sendable {
 
     /// Remembers what upstream has written as a whole.
     mutating func remember(_ whole: Whole, at path: LwM2MPath) {
+        self.remembered.removeAll { $0.path == path }
         guard self.remembered.count < Self.maximumInstances else { return }
-        self.remembered[path] = whole
+        self.remembered.append((path, whole))
     }
 
     /// Forgets what a write of whole instances, or a delete, has made void.
     mutating func void(within path: LwM2MPath) {
         if !self.instances.isEmpty { self.instances.removeAll { $0.path.isWithin(path) } }
-        if self.remembered.isEmpty { return }
-        if path.count == 2 {
-            self.remembered[path] = nil
-        } else {
-            self.remembered = self.remembered.filter { !$0.key.isWithin(path) }
-        }
+        if !self.remembered.isEmpty { self.remembered.removeAll { $0.path.isWithin(path) } }
     }
 }
 

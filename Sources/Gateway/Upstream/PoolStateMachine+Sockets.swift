@@ -7,14 +7,11 @@ extension PoolStateMachine {
     /// Makes a socket available again after a clean end.
     mutating func retire(_ socket: SocketID, hasMessageIDs: Bool, now: Instant) {
         self.setHoldsRegistration(socket, false)
-        let rest = hasMessageIDs ? self.settings.rest : self.settings.exchangeLifetime
-        guard rest > .zero else {
-            self.becomeIdle(socket, now: now)
+        guard hasMessageIDs else {
+            self.setState(socket, .resting(until: now + self.settings.exchangeLifetime))
             return
         }
-        self.setState(socket, .resting(until: now + rest))
-        // Those who wait, and the minimum, need others meanwhile.
-        self.supply(self.sockets[socket.slot].upstream, now: now)
+        self.becomeIdle(socket, isFresh: false, now: now)
     }
 
     mutating func quarantine(_ socket: SocketID, parkedBy owner: LeaseOwner?, now: Instant) {
@@ -27,7 +24,8 @@ extension PoolStateMachine {
         self.setState(socket, .quarantined(until: now + self.settings.quarantine, parkedBy: owner))
     }
 
-    mutating func becomeIdle(_ socket: SocketID, now: Instant) {
+    /// - Parameter isFresh: nothing for an earlier device can be on its way, so whoever waits gets it at once.
+    mutating func becomeIdle(_ socket: SocketID, isFresh: Bool = true, now: Instant) {
         let upstream = self.sockets[socket.slot].upstream
         guard self.sockets[socket.slot].remote == self.upstreams[upstream].address else {
             // The server has moved meanwhile.
@@ -36,7 +34,7 @@ extension PoolStateMachine {
         }
         self.setHoldsRegistration(socket, false)
         self.setState(socket, .idle(since: now))
-        self.serveWaiters(upstream, now: now)
+        self.serveWaiters(upstream, fresh: isFresh ? socket : nil, now: now)
         if self.waitingCount > 0 { self.supplyAll(now: now) }
     }
 
@@ -226,6 +224,9 @@ extension PoolStateMachine {
         consider(self.hotPortQueue.first?.until)
         for index in self.upstreams.indices {
             if self.upstreams[index].address != nil { consider(self.upstreams[index].health.deadline) }
+            if self.upstreams[index].waitingCount > 0, let first = self.upstreams[index].idle.first {
+                consider(first.since + self.settings.rest)
+            }
             if self.upstreams[index].idleCount > self.settings.minimumIdle, let first = self.upstreams[index].idle.first
             {
                 consider(first.since + self.idleTime)
@@ -249,6 +250,7 @@ extension PoolStateMachine {
         }
         self.expireSockets(now: now)
         for upstream in self.upstreams.indices {
+            self.serveWaiters(upstream, now: now)
             self.trimIdle(upstream, now: now)
             self.supply(upstream, now: now)
             self.probeIfDue(upstream, now: now)

@@ -60,12 +60,31 @@ extension PoolStateMachine {
         return nil
     }
 
+    /// The same, if that one has rested long enough since it was used. It costs no timer: with a socket or two more in the
+    /// pool every one has rested when its turn comes.
+    mutating func popRested(_ upstream: UpstreamID, now: Instant) -> SocketID? {
+        while let first = self.upstreams[upstream].idle.first {
+            let isStale = !self.isIdle(first.socket, since: first.since)
+            guard isStale || first.since + self.settings.rest <= now else { return nil }
+            _ = self.upstreams[upstream].idle.popFirst()
+            if !isStale { return first.socket }
+        }
+        return nil
+    }
+
     /// Gives idle sockets to those who wait, the longest wait first.
-    mutating func serveWaiters(_ upstream: UpstreamID, now: Instant) {
+    ///
+    /// - Parameter fresh: an idle socket that need not rest.
+    mutating func serveWaiters(_ upstream: UpstreamID, fresh: SocketID? = nil, now: Instant) {
+        var fresh = fresh
         while self.upstreams[upstream].waitingCount > 0, self.upstreams[upstream].idleCount > 0 {
-            guard let id = self.upstreams[upstream].waiters.popFirst() else { return }
-            guard let lease = self.leases[id], lease.place == .waiting(upstream) else { continue }
-            guard let socket = self.popIdle(upstream) else { return }
+            guard let id = self.upstreams[upstream].waiters.first else { return }
+            guard let lease = self.leases[id], lease.place == .waiting(upstream) else {
+                _ = self.upstreams[upstream].waiters.popFirst()
+                continue
+            }
+            guard let socket = fresh.take() ?? self.popRested(upstream, now: now) else { return }
+            _ = self.upstreams[upstream].waiters.popFirst()
             self.stopWaiting(owner: lease.owner, for: upstream)
             if self.give(socket, to: id, owner: lease.owner, now: now) {
                 self.actions.append(.grant(id, socket, upstream))
@@ -82,7 +101,9 @@ extension PoolStateMachine {
         if let paused = self.openingPausedUntil, now < paused { return }
         while self.openingCount < self.settings.maximumOpening {
             let state = self.upstreams[upstream]
-            guard state.idleCount + state.openingCount < self.settings.minimumIdle + state.waitingCount else { return }
+            // While somebody waits, the idle ones still rest.
+            let ready = state.waitingCount > 0 ? 0 : state.idleCount
+            guard ready + state.openingCount < self.settings.minimumIdle + state.waitingCount else { return }
             if self.socketCount >= self.settings.maximumSockets {
                 // Only somebody who waits is worth an idle socket of another upstream.
                 guard state.waitingCount > state.openingCount, self.evictIdle(except: upstream, now: now) else {

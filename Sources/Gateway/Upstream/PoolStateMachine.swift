@@ -84,7 +84,7 @@ struct PoolStateMachine: Sendable {
         case free
         /// Under construction. Becomes `idle`, or `quarantined` when its port is still remembered, or `free`.
         case opening
-        /// Ready for anybody.
+        /// Ready for anybody who comes `rest` later, or becomes `quarantined` when a request comes.
         case idle(since: Instant)
         /// A ping is under way. Becomes `idle`.
         case probing(until: Instant)
@@ -95,8 +95,7 @@ struct PoolStateMachine: Sendable {
         /// Its lease ended cleanly but the upstream has not acknowledged the last answer yet. Becomes `idle` or
         /// `quarantined`.
         case settling(until: Instant)
-        /// Clean, but datagrams for its last device may still be on their way, or its message IDs would repeat too early.
-        /// Becomes `idle`, or `quarantined` when a request comes.
+        /// Clean, but its message IDs would repeat too early. Becomes `idle`.
         case resting(until: Instant)
         /// May still get requests meant for its last device. Becomes `idle`; or `leased` again by the owner, if it was
         /// parked.
@@ -218,7 +217,7 @@ struct PoolStateMachine: Sendable {
         guard let upstream = self.choose(candidates, now: now) else {
             return .refused(.upstreamUnreachable, retryAfter: self.unreachableRetryAfter(candidates, now: now))
         }
-        if self.upstreams[upstream].waitingCount == 0, let socket = self.popIdle(upstream) {
+        if self.upstreams[upstream].waitingCount == 0, let socket = self.popRested(upstream, now: now) {
             let lease = self.newLease(owner, candidates: candidates, place: .socket(socket), now: now)
             let isReady = self.give(socket, to: lease, owner: owner, now: now)
             self.supply(upstream, now: now)

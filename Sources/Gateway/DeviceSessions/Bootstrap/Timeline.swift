@@ -35,27 +35,33 @@ package struct Timeline: Sendable {
         }
     }
 
+    /// Small, because a dozen of them are allocated for each bootstrap.
     struct Step: Sendable {
         let kind: Kind
+        /// Which of the servers that may be asked; nil: none, or one beyond 255.
+        var server: UInt8?
         var path: LwM2MPath?
         /// Milliseconds since the device's request.
         let begun: UInt32
-        /// Nil while it is open.
-        var ended: UInt32?
-        /// When what it had to wait for was there, commits and publications before Finish.
-        var released: UInt32?
+        /// When what it had to wait for was there, commits and publications before Finish; `open` until then.
+        var released = Self.open
+        /// `open` while it is under way.
+        var ended = Self.open
         /// Bytes of bodies, request and answer together.
-        var bytes = 0
+        var bytes: UInt32 = 0
         /// Blocks of bodies that passed meanwhile, on both legs (RFC 7959).
-        var blocks = 0
-        /// Which of the servers that may be asked.
-        var server: Int?
+        var blocks: UInt16 = 0
+        /// Messages of the gateway that went out again.
+        var retransmissions: UInt16 = 0
+        /// Messages of the device that came again.
+        var repetitions: UInt16 = 0
         var code: CoAPCode?
         var failure: MessageLayer.Failure?
-        /// Messages of the gateway that went out again.
-        var retransmissions = 0
-        /// Messages of the device that came again.
-        var repetitions = 0
+
+        /// No moment: 49 days after the start.
+        static let open = UInt32.max
+
+        var isOpen: Bool { self.ended == Self.open }
     }
 
     private let start: Int64
@@ -63,7 +69,7 @@ package struct Timeline: Sendable {
     private(set) var steps: [Step] = []
     private(set) var uncounted = 0
     /// Blocks that came before the request to which they belong was whole.
-    private var earlyBlocks = 0
+    private var earlyBlocks: UInt16 = 0
 
     /// Begins with the device's request.
     package init(at time: Int64) {
@@ -77,7 +83,7 @@ package struct Timeline: Sendable {
 
     /// The request goes to a bootstrap server, by its place in the list of those that may be asked.
     package mutating func asks(server: Int, at time: Int64) {
-        self.add(.upstream, at: time) { $0.server = server }
+        self.add(.upstream, at: time) { $0.server = UInt8(exactly: server) }
     }
 
     /// The bootstrap server has answered.
@@ -85,7 +91,7 @@ package struct Timeline: Sendable {
 
     /// The device has its answer to its request.
     package mutating func deviceHasAnswer(_ code: CoAPCode, at time: Int64) {
-        guard self.steps[0].ended == nil else { return }
+        guard self.steps[0].isOpen else { return }
         self.steps[0].ended = self.offset(time)
         self.steps[0].code = code
     }
@@ -105,7 +111,7 @@ package struct Timeline: Sendable {
         self.earlyBlocks = 0
         self.add(kind, at: time) { step in
             step.path = path
-            step.bytes = bytes
+            step.bytes = UInt32(clamping: bytes)
             step.blocks = blocks
         }
     }
@@ -116,7 +122,7 @@ package struct Timeline: Sendable {
         self.withOpenStep { step in
             step.ended = now
             step.code = code
-            step.bytes += bytes
+            step.bytes = UInt32(clamping: Int(step.bytes) + bytes)
         }
     }
 
@@ -136,18 +142,18 @@ package struct Timeline: Sendable {
     }
 
     package mutating func blockPassed() {
-        if !self.withOpenStep({ $0.blocks += 1 }) { self.earlyBlocks += 1 }
+        if !self.withOpenStep({ $0.blocks &+= 1 }) { self.earlyBlocks &+= 1 }
     }
 
     /// A message of the gateway went out again, on either leg.
-    package mutating func retransmitted() { self.withOpenStep { $0.retransmissions += 1 } }
+    package mutating func retransmitted() { self.withOpenStep { $0.retransmissions &+= 1 } }
 
     /// The device has sent a message again. Before it has the answer to its request that is what it repeats.
     package mutating func deviceRepeated() {
-        if self.steps[0].ended == nil {
-            self.steps[0].repetitions += 1
+        if self.steps[0].isOpen {
+            self.steps[0].repetitions &+= 1
         } else {
-            self.withOpenStep { $0.repetitions += 1 }
+            self.withOpenStep { $0.repetitions &+= 1 }
         }
     }
 
@@ -165,7 +171,7 @@ package struct Timeline: Sendable {
     @discardableResult
     private mutating func withOpenStep(_ body: (inout Step) -> Void) -> Bool {
         let last = self.steps.count - 1
-        guard last > 0, self.uncounted == 0, self.steps[last].ended == nil else { return false }
+        guard last > 0, self.uncounted == 0, self.steps[last].isOpen else { return false }
         body(&self.steps[last])
         return true
     }
@@ -174,7 +180,7 @@ package struct Timeline: Sendable {
     private mutating func offset(_ time: Int64) -> UInt32 {
         let (microseconds, overflow) = time.subtractingReportingOverflow(self.start)
         let milliseconds = UInt32(clamping: overflow ? 0 : microseconds / 1000)
-        self.latest = max(self.latest, milliseconds)
+        self.latest = max(self.latest, min(milliseconds, Step.open - 1))
         return self.latest
     }
 
@@ -201,17 +207,19 @@ extension Timeline.Step {
         fields.reserveCapacity(6)
         fields.append(.init("step", .text(self.kind.name)))
         fields.append(.init("at", .integer(Int64(self.begun))))
-        func add(_ name: String, _ value: Int) {
+        func add(_ name: String, _ value: some BinaryInteger) {
             if value > 0 { fields.append(.init(name, .integer(Int64(value)))) }
         }
-        if let ended = self.ended { fields.append(.init("took", .integer(Int64(ended - self.begun)))) }
+        if !self.isOpen { fields.append(.init("took", .integer(Int64(self.ended - self.begun)))) }
         if let path = self.path { fields.append(.init("path", .text(path.description))) }
-        if let server = self.server, servers.count > 1, servers.indices.contains(server) {
+        if let server = self.server.map(Int.init), servers.count > 1, servers.indices.contains(server) {
             fields.append(.init("server", .text(servers[server])))
         }
         add("bytes", self.bytes)
         add("blocks", self.blocks)
-        if let released = self.released { fields.append(.init("waited", .integer(Int64(released - self.begun)))) }
+        if self.released != Self.open {
+            fields.append(.init("waited", .integer(Int64(self.released - self.begun))))
+        }
         if let code = self.code { fields.append(.init("code", .text(code.description))) }
         if let failure = self.failure { fields.append(.init("failure", .text(failure.words))) }
         add("retransmissions", self.retransmissions)
