@@ -50,6 +50,40 @@ struct MonitoringTests {
         }
     }
 
+    @Test("Retransmissions count on the leg where nobody acknowledges")
+    func retransmissions() async throws {
+        try await Stage.run { stage in
+            let more = try Monitoring.configuration(on: stage, token: Self.token)
+            let (gateway, bootstrap, _) = try await stage.everything(more: more)
+            let monitoring = try await Monitoring(of: gateway, token: Self.token)
+            let sim = try await stage.addSIM(to: gateway)
+            let device = try stage.device(stage.credentials(sim, at: gateway))
+            try await device.event("registered")
+            try await gateway.record("registration.opened", of: sim)
+            let before = try await monitoring.metrics()
+
+            // The device sleeps while it is asked to bootstrap again.
+            device.signal(SIGSTOP)
+            try await stage.sim(["rebootstrap", sim.iccid], at: gateway)
+            let toDevice = #"coap_retransmits_total{leg="device"}"#
+            _ = try await monitoring.until("sent again", monitoring.metrics) {
+                $0[toDevice, default: 0] > before[toDevice, default: 0]
+            }
+            device.signal(SIGKILL)
+
+            // The server sleeps while a device asks.
+            bootstrap.program.signal(SIGSTOP)
+            let other = try await stage.addSIM(to: gateway)
+            let asking = try stage.device(stage.credentials(other, at: gateway))
+            let toServer = #"coap_retransmits_total{leg="upstream"}"#
+            _ = try await monitoring.until("sent again", monitoring.metrics) {
+                $0[toServer, default: 0] > before[toServer, default: 0]
+            }
+            bootstrap.program.signal(SIGKILL)
+            await asking.stop()
+        }
+    }
+
     @Test("Without a token only health is told, and a token that is not right is none")
     func tokens() async throws {
         try await Stage.run { stage in
