@@ -1,5 +1,3 @@
-package import LwM2M
-
 /// What a running gateway is doing and what it has done: a snapshot for metrics and for people.
 ///
 /// Taken on the event loop when somebody asks; nothing of it costs the data path more than a counter.
