@@ -26,7 +26,7 @@ struct RewritingOperationTests {
     }
 
     @Test(
-        "From the device everything else belongs to other interfaces",
+        "T15: from the device /bs is one path alone; with a prefix, and all else, it belongs to other interfaces",
         arguments: [["rd"], ["x", "bs"], ["bs", ""], [], ["0"], ["BS"]]
     )
     func otherFromDevice(path: [String]) {

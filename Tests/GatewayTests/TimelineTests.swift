@@ -1,4 +1,5 @@
 import CoAP
+import LwM2M
 import Testing
 
 @testable import Gateway
@@ -136,6 +137,20 @@ struct TimelineTests {
         let steps = Self.steps(AuditEvent(.bootstrapFinished, time: 0, detail: fields))
         #expect(steps.map { $0["at"] } == [.integer(0), .integer(2000)])
         #expect(steps[1]["took"] == .integer(0))
+    }
+
+    @Test("T20: the gateway's own question is told apart from the server's")
+    func ownQuestion() {
+        var timeline = Timeline(at: 0)
+        timeline.asksForAccount(at: 1000)
+        timeline.answered(.content, bytes: 20, at: 3000)
+        timeline.begins(.discover(LwM2MPath(0)), bytes: 0, at: 4000)
+        let steps = Self.steps(
+            AuditEvent(.bootstrapFinished, time: 0, detail: timeline.fields(at: 5000, servers: []))
+        )
+        #expect(steps.map { $0["step"] } == [.text("request"), .text("own-discover"), .text("discover")])
+        #expect(steps[1]["took"] == .integer(2))
+        #expect(steps[1]["path"] == steps[2]["path"])
     }
 
     private static func fields(_ fields: [AuditEvent.Field]) -> Fields {

@@ -36,11 +36,14 @@ struct AuditCommand: AsyncParsableCommand {
 
         func run() async throws {
             let reader = JournalReader(state: try self.config.load().state)
+            var found = 0
             try reporting {
                 try reader.show(iccid: try ICCID(self.iccid)) {
                     AuditCommand.show($0, json: self.json, withTimeline: true)
+                    found += 1
                 }
             }
+            if found == 0 { Terminal.complain("the journal has no record of SIM \(self.iccid)") }
         }
     }
 
@@ -57,7 +60,7 @@ struct AuditCommand: AsyncParsableCommand {
         if let peer = entry.peer { line += "  from \(peer)" }
         if let upstream = entry.upstream { line += "  to \(upstream)" }
         let timeline = TimelineText(entry.detail)
-        let detail = (timeline == nil ? entry.detail : TimelineText.without(entry.detail)).plain
+        let detail = TimelineText.without(entry.detail).plain
         if !detail.isEmpty { line += "\n    \(detail)" }
         if withTimeline {
             if let timeline { line += timeline.lines.map { "\n    \($0)" }.joined() }

@@ -56,6 +56,7 @@ struct AuditSearchCommand: AsyncParsableCommand {
                 return found < limit
             }
         }
+        if found == 0 { Terminal.complain("no record matches") }
         if summary.unreadable > 0 {
             Terminal.complain("\(summary.unreadable) lines are no records; bootgate audit verify names them")
         }

@@ -56,7 +56,7 @@ struct AuditVerifyCommand: AsyncParsableCommand {
     }
 
     private func say(_ result: JournalVerification, _ anchor: JournalAnchor?) {
-        Terminal.say("\(result.records) records in \(result.segments) segments")
+        Terminal.say("\(result.records) records in \(result.segments) \(result.segments == 1 ? "segment" : "segments")")
         if let first = result.firstSeq, first > 1 {
             if let removal = result.removal {
                 Terminal.say(
@@ -68,7 +68,12 @@ struct AuditVerifyCommand: AsyncParsableCommand {
         if let proven = result.proven {
             Terminal.say("proven up to record \(proven.seq), signed at \(proven.time)")
         }
-        if result.unsigned > 0 { Terminal.say("\(result.unsigned) records behind it are unsigned") }
+        if result.unsigned > 0 {
+            Terminal.say(
+                result.proven == nil
+                    ? "no checkpoint yet: nothing is proven, \(result.unsigned) records are unsigned"
+                    : "records after that, not signed yet: \(result.unsigned)")
+        }
         if result.incompleteBytes > 0 { Terminal.say("\(result.incompleteBytes) bytes of a line without an end") }
         switch (result.anchor, anchor) {
         case (.held, let anchor?): Terminal.say("holds the anchor, record \(anchor.seq) of \(anchor.time)")

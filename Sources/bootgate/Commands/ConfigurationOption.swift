@@ -28,9 +28,16 @@ struct ConfigurationOption: ParsableArguments {
         do {
             text = try String(contentsOf: url, encoding: .utf8)
         } catch {
+            let reason =
+                if !FileManager.default.fileExists(atPath: url.path) {
+                    "there is no such file"
+                } else if !FileManager.default.isReadableFile(atPath: url.path) {
+                    "this user may not read it"
+                } else {
+                    "it is no text in UTF-8"
+                }
             throw fail(
-                .badConfiguration,
-                "cannot read the configuration \(self.path): \(error.localizedDescription); name another with --config"
+                .badConfiguration, "cannot read the configuration \(self.path): \(reason); name another with --config"
             )
         }
         return ConfigurationReader.read(text, folder: url.deletingLastPathComponent().path)

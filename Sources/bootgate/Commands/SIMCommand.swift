@@ -199,7 +199,8 @@ struct SIMCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Log every message of its device and of the servers behind it, for a while.",
             discussion: """
-                A running gateway writes an entry of the level debug for each message, whatever `log.level` is: direction,                 type, code, message ID, length of the token, path and size. Never tokens, queries, payloads or keys.
+                A running gateway writes an entry of the level debug for each message, whatever `log.level` is: direction, \
+                type, code, message ID, length of the token, path and size. Never tokens, queries, payloads or keys.
                 """
         )
         @OptionGroup var target: Target

@@ -7,6 +7,8 @@ struct TimelineText {
     let lines: [String]
 
     private static let fields = ["took", "timeline", "more-steps"]
+    /// Numbers by which the stores know what they have written; they tell a person nothing.
+    private static let internals = ["outbox"]
 
     /// Nil where there is none.
     init?(_ detail: JSONValue) {
@@ -25,10 +27,11 @@ struct TimelineText {
         self.lines = lines
     }
 
-    /// The rest of the record's detail.
+    /// The rest of the record's detail, as far as people are concerned.
     static func without(_ detail: JSONValue) -> JSONValue {
         guard case .object(let members) = detail else { return detail }
-        return .object(members.filter { !Self.fields.contains($0.name) })
+        let hidden = Self.internals + (detail["timeline"] == nil ? [] : Self.fields)
+        return .object(members.filter { !hidden.contains($0.name) })
     }
 
     private static func seconds(_ milliseconds: JSONValue?) -> String {
@@ -40,6 +43,7 @@ struct TimelineText {
         switch kind {
         case "request": return "device asks: POST /bs"
         case "upstream": return "server is asked: POST /bs"
+        case "own-discover": return "gateway: discover \(step["path"]?.text ?? "")"
         case "finish": return "server: finish"
         case "other": return "server: no operation of a bootstrap"
         default: return "server: \(kind) \(step["path"]?.text ?? "")"

@@ -23,7 +23,7 @@ extension BootstrapSession {
     mutating func discover(
         before request: CoAPRequest, _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
-        self.attempt?.timeline.begins(.discover(LwM2MPath(0)), bytes: 0, at: wallClock)
+        self.attempt?.timeline.asksForAccount(at: wallClock)
         self.attempt?.step = .running(
             Attempt.Operation(request: id, isFinish: false, stage: .atDevice, waiting: request)
         )

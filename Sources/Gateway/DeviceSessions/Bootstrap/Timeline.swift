@@ -17,6 +17,8 @@ package struct Timeline: Sendable {
         case request
         /// `POST /bs` at a bootstrap server.
         case upstream
+        /// The gateway's own question where the device has its bootstrap account.
+        case ownDiscover
         case discover, read, write, delete, finish
         /// A request of the server that is no operation of a bootstrap.
         case other
@@ -25,6 +27,7 @@ package struct Timeline: Sendable {
             switch self {
             case .request: "request"
             case .upstream: "upstream"
+            case .ownDiscover: "own-discover"
             case .discover: "discover"
             case .read: "read"
             case .write: "write"
@@ -94,6 +97,11 @@ package struct Timeline: Sendable {
         guard self.steps[0].isOpen else { return }
         self.steps[0].ended = self.offset(time)
         self.steps[0].code = code
+    }
+
+    /// The gateway asks the device where its bootstrap account is.
+    package mutating func asksForAccount(at time: Int64) {
+        self.add(.ownDiscover, at: time) { $0.path = LwM2MPath(0) }
     }
 
     /// A command of the server is looked at; `bytes` of its body.
