@@ -31,6 +31,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.36.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
@@ -83,11 +84,23 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ]
         ),
+        // What operators and their monitoring see of a running gateway.
+        .target(
+            name: "Admin",
+            dependencies: [
+                "Gateway", "DTLS", "LwM2M", "Records", "Secrets", "Timing",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]
+        ),
         .executableTarget(
             name: "bootgate",
             dependencies: [
-                "Gateway", "Records", "Publishing", "LwM2M", "Secrets", "DTLS", "CoAP", "Timing",
+                "Admin", "Gateway", "Records", "Publishing", "LwM2M", "Secrets", "DTLS", "CoAP", "Timing",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -146,10 +159,11 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ]
         ),
+        .testTarget(name: "AdminTests", dependencies: ["Admin", "DTLS", "Gateway", "LwM2M", "Records", "Secrets"]),
         .testTarget(
             name: "BootgateTests",
             dependencies: [
-                "bootgate", "Gateway", "Records", "LwM2M", "DTLS", "CoAP",
+                "bootgate", "Admin", "Gateway", "Records", "LwM2M", "DTLS", "CoAP",
                 .product(name: "Logging", package: "swift-log"),
             ]
         ),

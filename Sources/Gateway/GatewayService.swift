@@ -10,6 +10,33 @@ package struct BoundListener: Sendable {
     package let address: PeerAddress
 }
 
+extension BoundListener: CustomStringConvertible {
+    /// As the configuration writes it.
+    package var description: String { "\(self.security == .dtls ? "coaps" : "coap")://\(self.address)" }
+}
+
+/// A gateway that runs, for those who watch it. Any task may ask; what is asked for is gathered on the event loop.
+package struct RunningGateway: Sendable {
+    /// In the order of the configuration.
+    package let listeners: [BoundListener]
+    fileprivate let sockets: [Listener]
+    fileprivate let sessions: DeviceSessions
+    fileprivate let pool: UpstreamPool
+
+    package func statistics() async -> GatewayStatistics {
+        let occupancy = await self.sessions.occupancy
+        var sockets: [GatewayStatistics.Socket] = []
+        for (listener, socket) in zip(self.listeners, self.sockets) {
+            sockets.append(.init(listener: listener, counters: await socket.counters))
+        }
+        return GatewayStatistics(
+            counters: await self.sessions.counters, sessions: occupancy.sessions, halfOpen: occupancy.halfOpen,
+            registrations: occupancy.registrations, sockets: sockets, pool: await self.pool.counters,
+            upstreams: await self.pool.statistics(), isDraining: occupancy.isDraining
+        )
+    }
+}
+
 /// The gateway as something that runs: sockets, sessions and pool of one shard, from start to stop.
 package final class GatewayService: Sendable {
     private let configuration: GatewayConfiguration
@@ -40,10 +67,10 @@ package final class GatewayService: Sendable {
 
     /// Runs until `stop` returns, then drains: no new bootstraps, the running ones have `drain` to finish.
     ///
-    /// `ready` is called once, when every listener is bound, with the addresses in the order of the configuration.
+    /// `ready` is called once, when every listener is bound.
     /// Throws when a listener cannot be bound or the DTLS library cannot serve.
     package func run(
-        ready: @Sendable ([BoundListener]) async throws -> Void, until stop: @Sendable () async -> Void
+        ready: @Sendable (RunningGateway) async throws -> Void, until stop: @Sendable () async -> Void
     ) async throws {
         let pool = UpstreamPool(
             loop: self.loop, policy: self.configuration.pool,
@@ -60,9 +87,8 @@ package final class GatewayService: Sendable {
         )
         await sessions.attach(listeners)
         let changes = Task { await sessions.followChanges() }
-        try await ready(
-            listeners.map { BoundListener(security: $0.security, address: $0.address) }
-        )
+        let bound = listeners.map { BoundListener(security: $0.security, address: $0.address) }
+        try await ready(RunningGateway(listeners: bound, sockets: listeners, sessions: sessions, pool: pool))
         await stop()
         await self.drain(sessions)
         changes.cancel()

@@ -396,7 +396,6 @@ struct BrokenConfigurationTests {
             "f.yaml:15:96: audit.syslog.facility is 'local8'; expected one of: "
                 + "kern, user, mail, daemon, auth, syslog, lpr, news, uucp, cron, authpriv, ftp, ntp, audit, alert, clock, "
                 + "local0, local1, local2, local3, local4, local5, local6, local7; did you mean 'local0'?",
-            "f.yaml:16:8: warning: admin: the admin interface is not there yet; nothing listens there",
             "f.yaml:16:18: admin.listen is no loopback address; without TLS, tokens would cross the network in clear",
             "f.yaml:16:62: admin.tokens[0].role is 'chief'; expected one of: viewer, operator",
             "f.yaml:16:76: admin.tokens[0].token: a secret is never in this file, which is read and copied by many; write "

@@ -238,7 +238,7 @@ struct BootstrapPackTests {
         let objects = try PayloadCodec.decodePack(taken, .senMLCBOR)
         let security = try #require(objects.first { $0.id == 0 })
         #expect(security.instances.first?.text(0) == "coaps://edge.example.net:5684")
-        #expect(await stage.counters.bootstrapsFinished == 1)
+        #expect(await stage.counters.bootstrapsFinished.total == 1)
         try await stage.stop()
     }
 }

@@ -48,7 +48,7 @@ struct MovesTests {
         let counters = await stage.counters
         #expect(counters.sessionsMoved == moves)
         #expect(counters.handshakesCompleted == 1)
-        #expect(counters.bootstrapsFinished == 1)
+        #expect(counters.bootstrapsFinished.total == 1)
         let events = stage.audit.events
         #expect(events.last?.name == .bootstrapFinished)
         #expect(events.last?.peer == "\(device.socket.address)")

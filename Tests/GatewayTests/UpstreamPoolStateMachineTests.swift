@@ -227,6 +227,7 @@ struct UpstreamPoolStateMachineTests {
         pool.opensAtOnce = false
         let lease = try pool.wait(PoolHarness.device(1))
         #expect(pool.machine.deadline == pool.now + .seconds(2))
+        #expect(pool.machine.waited(lease, now: pool.now + .milliseconds(1500)) == .milliseconds(1500))
         pool.advance(.seconds(2))
         #expect(pool.refused.map(\.lease) == [lease])
         #expect(pool.refused.map(\.cause) == [.limit])

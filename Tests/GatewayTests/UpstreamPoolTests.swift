@@ -236,6 +236,9 @@ struct UpstreamPoolTests {
             return
         }
         #expect(await pool.pool.local(of: lease) != nil)
+        let waits = await pool.pool.counters.waits
+        #expect(waits.counts.reduce(0, +) == 1)
+        #expect(waits.sum > 0)
         try await pool.stop()
     }
 

@@ -146,10 +146,15 @@ struct JournalWritingTests {
         journal.record((2..<20).map { event($0) })
         #expect(journal.statistics.lost == 8)
         #expect(journal.statistics.waiting == 10)
+        // A record waits for as long as the disk takes nothing, and each look finds it older.
+        let lag = journal.statistics.lag
+        #expect(lag > .zero)
         await #expect(throws: RecordsError.self) { try await journal.flush() }
+        #expect(journal.statistics.lag > lag)
         try FileManager.default.removeItem(atPath: self.scratch.segmentPath(2))
         while (try? await journal.flush()) == nil {}
         #expect(journal.statistics.failure == nil)
+        #expect(journal.statistics.lag == .zero)
         journal.close()
         let entries = try JournalReader(state: self.scratch.state).tail(100)
         #expect(entries.compactMap(\.session) == Array(0...11))

@@ -32,12 +32,16 @@ final class DevicePeer: Timed {
 /// A DTLS handshake under way.
 final class Handshake {
     let dtls: DTLSSession
+    let began: Instant
     /// What the identity stands for, once it was looked up.
     var resolution: IdentityResolution?
     /// Its failure is in the journal.
     var isReported = false
 
-    init(dtls: DTLSSession) { self.dtls = dtls }
+    init(dtls: DTLSSession, now: Instant) {
+        self.dtls = dtls
+        self.began = now
+    }
 }
 
 /// One device that has shown who it is: its secure channel if it has one, its message layer, and what it is doing.
@@ -70,6 +74,8 @@ final class DeviceSession {
     var upstreamExchange: MessageLayer.ExchangeID?
     /// When the device last asked for a bootstrap here: wall clock, microseconds since 1970.
     var bootstrapRequestedAt: Int64 = 0
+    /// The same moment on the monotonic clock.
+    var bootstrapBegan: Instant
     var lastHeard: Instant
     /// True once the device has acknowledged or answered anything: its address is not forged.
     var hasAnswered = false
@@ -87,6 +93,7 @@ final class DeviceSession {
         self.dtls = dtls
         self.layer = layer
         self.record = record
+        self.bootstrapBegan = now
         self.lastHeard = now
     }
 

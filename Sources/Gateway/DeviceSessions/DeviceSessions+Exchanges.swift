@@ -148,7 +148,9 @@ extension DeviceSessions {
                 exchange, response, isConfirmable: isConfirmable, into: &work.registration
             )
         case .failed(let exchange, let failure): self.fail(exchange, failure, of: session, &work)
-        case .retransmitted: session.bootstrap?.messageRetransmitted()
+        case .retransmitted:
+            self.counters.retransmissions += 1
+            session.bootstrap?.messageRetransmitted()
         case .settled, .pong, .repeated: break
         case .dropped(let reason):
             if reason == .duplicate { session.bootstrap?.deviceRepeated() }
@@ -207,6 +209,7 @@ extension DeviceSessions {
                 break
             }
             session.bootstrapRequestedAt = work.wallClock
+            session.bootstrapBegan = work.now
             session.bootstrap?.deviceRequested(
                 id, request, now: work.now, wallClock: work.wallClock, into: &work.bootstrap
             )
@@ -287,12 +290,15 @@ extension DeviceSessions {
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now)
         case .ended(let cause):
             if let cause {
-                self.counters.bootstrapFailed(cause)
+                self.counters.bootstrapFailed(cause, session.arrival)
                 self.failures.report(
                     cause, iccid: session.record.iccid, peer: session.peer.key.address, now: work.now
                 )
             } else {
-                self.counters.bootstrapsFinished += 1
+                self.counters.bootstrapsFinished.add(session.arrival)
+                self.counters.bootstrapTimes.record(
+                    nanoseconds: session.bootstrapBegan.nanoseconds(to: work.now)
+                )
                 self.discarded.remove(session.record.iccid)
                 self.noteBootstrap(of: session, &work)
             }

@@ -77,7 +77,7 @@ extension DeviceSessions {
             let peer = peer ?? DevicePeer(key: key, remote: remote)
             if let old = peer.handshake { self.abandon(old, of: peer, now: now) }
             self.peers[key] = peer
-            let handshake = Handshake(dtls: dtls)
+            let handshake = Handshake(dtls: dtls, now: now)
             peer.handshake = handshake
             self.halfOpen += 1
             self.advance(handshake, of: peer, .nothing, now: now)
@@ -206,6 +206,8 @@ extension DeviceSessions {
         peer.handshake = nil
         self.halfOpen -= 1
         self.counters.handshakesCompleted += 1
+        self.counters.handshakeTimes.record(nanoseconds: handshake.began.nanoseconds(to: now))
+        if let suite = handshake.dtls.suite { self.counters.handshakeSuites[suite, default: 0] += 1 }
         if let old = peer.session { self.makeRoom(at: peer, of: old, for: resolution.iccid, now: now) }
         self.peers[peer.key] = peer
         let session: DeviceSession

@@ -106,7 +106,7 @@ extension DeviceSessions {
                     self.counters.drop("limit")
                     break
                 }
-                self.counters.bootstrapFailed(cause)
+                self.counters.bootstrapFailed(cause, .plain)
                 self.audits.append(
                     AuditEvent(
                         .bootstrapRefused, time: self.environment.wallClock(), cause: cause,

@@ -1,18 +1,42 @@
+package import DTLS
 package import Logging
 
 /// What has happened since the start, as plain numbers: one value per shard, changed on its event loop alone.
 package struct GatewayCounters: Sendable {
+    /// One number for each way in which devices come.
+    package struct ByArrival: Sendable, Equatable {
+        package var dtls = 0
+        package var plain = 0
+
+        package var total: Int { self.dtls + self.plain }
+
+        mutating func add(_ arrival: GatewayConfiguration.Security) {
+            switch arrival {
+            case .dtls: self.dtls += 1
+            case .plain: self.plain += 1
+            }
+        }
+    }
+
     package var bootstrapsRequested = 0
-    package var bootstrapsFinished = 0
-    package var bootstrapsFailed: [FailureCause: Int] = [:]
+    package var bootstrapsFinished = ByArrival()
+    package var bootstrapsFailed: [FailureCause: ByArrival] = [:]
+    /// From the device's request to its answer to Finish; of those that finished.
+    package var bootstrapTimes = LatencyHistogram()
     package var registrationsOpened = 0
     package var registrationsClosed = 0
     package var registrationsRefused: [FailureCause: Int] = [:]
     package var handshakesCompleted = 0
+    /// The completed ones by what was agreed on.
+    package var handshakeSuites: [CipherSuite: Int] = [:]
+    /// From the hello with a valid cookie to the device's proof; of those that completed.
+    package var handshakeTimes = LatencyHistogram()
     package var handshakesFailed: [FailureCause: Int] = [:]
     package var helloVerifications = 0
     package var datagramsFromDevices = 0
     package var datagramsToDevices = 0
+    /// Messages to devices that went out again, because no ACK had come in time.
+    package var retransmissions = 0
     /// Datagrams and messages that were not processed, by reason.
     package var dropped: [String: Int] = [:]
     package var sessionsOpened = 0
@@ -23,7 +47,11 @@ package struct GatewayCounters: Sendable {
     package init() {}
 
     mutating func drop(_ reason: String) { self.dropped[reason, default: 0] += 1 }
-    mutating func bootstrapFailed(_ cause: FailureCause) { self.bootstrapsFailed[cause, default: 0] += 1 }
+
+    mutating func bootstrapFailed(_ cause: FailureCause, _ arrival: GatewayConfiguration.Security) {
+        self.bootstrapsFailed[cause, default: ByArrival()].add(arrival)
+    }
+
     mutating func handshakeFailed(_ cause: FailureCause) { self.handshakesFailed[cause, default: 0] += 1 }
 
     /// All counters that are not zero, for one log line.
@@ -31,8 +59,8 @@ package struct GatewayCounters: Sendable {
         var metadata: Logger.Metadata = [:]
         func add(_ name: String, _ value: Int) { if value > 0 { metadata[name] = "\(value)" } }
         add("bootstraps_requested", self.bootstrapsRequested)
-        add("bootstraps_finished", self.bootstrapsFinished)
-        for (cause, count) in self.bootstrapsFailed { add("bootstraps_failed_\(cause.label)", count) }
+        add("bootstraps_finished", self.bootstrapsFinished.total)
+        for (cause, count) in self.bootstrapsFailed { add("bootstraps_failed_\(cause.label)", count.total) }
         add("registrations_opened", self.registrationsOpened)
         add("registrations_closed", self.registrationsClosed)
         for (cause, count) in self.registrationsRefused { add("registrations_refused_\(cause.label)", count) }
@@ -41,6 +69,7 @@ package struct GatewayCounters: Sendable {
         add("hello_verifications", self.helloVerifications)
         add("datagrams_from_devices", self.datagramsFromDevices)
         add("datagrams_to_devices", self.datagramsToDevices)
+        add("retransmissions_to_devices", self.retransmissions)
         for (reason, count) in self.dropped { add("dropped_\(reason)", count) }
         add("sessions_opened", self.sessionsOpened)
         add("sessions_closed", self.sessionsClosed)

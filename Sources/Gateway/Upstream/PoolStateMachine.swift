@@ -144,6 +144,7 @@ struct PoolStateMachine: Sendable {
         }
 
         let owner: LeaseOwner
+        let askedAt: Instant
         var candidates: [UpstreamID]
         var place: Place
         /// When its wait for a socket is over.
@@ -280,6 +281,9 @@ struct PoolStateMachine: Sendable {
         return socket
     }
 
+    /// How long the owner of a live lease has waited, if it gets its socket now.
+    func waited(_ lease: LeaseID, now: Instant) -> Duration { self.leases[lease]?.askedAt.duration(to: now) ?? .zero }
+
     /// The lease that a socket belongs to.
     func lease(of socket: SocketID) -> LeaseID? {
         guard self.isCurrent(socket), case .leased(let lease) = self.sockets[socket.slot].state else { return nil }
@@ -325,7 +329,7 @@ struct PoolStateMachine: Sendable {
         self.lastLease += 1
         let id = LeaseID(rawValue: self.lastLease)
         self.leases[id] = Lease(
-            owner: owner, candidates: candidates, place: place, waitsUntil: now + self.settings.wait
+            owner: owner, askedAt: now, candidates: candidates, place: place, waitsUntil: now + self.settings.wait
         )
         return id
     }

@@ -32,7 +32,7 @@ extension UpstreamPool {
                 self.machine.release(lease, .unclean, isSettled: true, hasMessageIDs: true, now: now)
                 return .refused(.internal, retryAfter: .seconds(1))
             }
-            self.begin(lease, on: connection)
+            self.begin(lease, on: connection, waited: .zero)
             return .granted(lease, upstream: self.upstreams[upstream], local: connection.local)
         case .waiting(let lease):
             return .waiting(lease)

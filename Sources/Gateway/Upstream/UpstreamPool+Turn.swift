@@ -107,7 +107,9 @@ extension UpstreamPool {
                     continue
                 }
                 if case .failed(_, .unacknowledged) = event { self.machine.timedOut(connection.id, now: now) }
-            case .request, .repeated, .retransmitted, .acknowledged, .response, .notification:
+            case .retransmitted:
+                self.counters.retransmissions &+= 1
+            case .request, .repeated, .acknowledged, .response, .notification:
                 break
             }
             if let lease = connection.lease {
@@ -147,7 +149,7 @@ extension UpstreamPool {
                 self.close(socket)
             case .grant(let lease, let socket, let upstream):
                 guard let connection = self.connection(socket) else { continue }
-                self.begin(lease, on: connection)
+                self.begin(lease, on: connection, waited: self.machine.waited(lease, now: .now))
                 self.deliveries.append(.granted(lease, upstream))
             case .refuse(let lease, let cause):
                 self.forgetCredentials(of: lease)

@@ -88,6 +88,10 @@ package actor UpstreamPool: LoopActor {
         /// Messages that found no session or no room, or that the system would not send; the message layer repeats what
         /// matters.
         package var unsent: UInt64 = 0
+        /// Messages that went out again, because no ACK had come in time; pings too.
+        package var retransmissions: UInt64 = 0
+        /// From asking for a lease to having it, a DTLS handshake included; of those that were given.
+        package var waits = LatencyHistogram()
     }
 
     /// Room for one datagram from a server, in bytes; what fills it is dropped.
@@ -229,10 +233,12 @@ package actor UpstreamPool: LoopActor {
         self.machine.socket(of: lease).flatMap { self.connection($0) }
     }
 
-    func begin(_ lease: LeaseID, on connection: Connection) {
+    /// - Parameter waited: how long its owner has waited for it.
+    func begin(_ lease: LeaseID, on connection: Connection, waited: Duration) {
         connection.lease = lease
         connection.layer.rejectsRequests = false
         self.counters.leasesGranted += 1
+        self.counters.waits.record(nanoseconds: waited.wholeNanoseconds)
     }
 
     func hasMessageIDs(_ connection: Connection, now: Instant) -> Bool {

@@ -20,6 +20,9 @@ package final class AuditJournal: AuditSink {
         package var waiting = 0
         /// The last record that the disk has.
         package var durableSeq: UInt64 = 0
+        /// How long the oldest record has waited that is not flushed to the disk yet. Without a flush on demand that
+        /// grows up to the interval of the checkpoints, and then falls to nothing.
+        package var lag: Duration = .zero
         /// Why writing fails at the moment; nil: it does not.
         package var failure: String?
 
@@ -34,6 +37,10 @@ package final class AuditJournal: AuditSink {
     private struct State {
         var queue: [AuditEvent] = []
         var waiters: [Waiter] = []
+        /// Since when there is something in the queue.
+        var queuedSince: DispatchTime?
+        /// Since when there is something that the thread took from the queue and that is not flushed.
+        var takenSince: DispatchTime?
         /// Lost since the last record that says so.
         var lost: UInt64 = 0
         var isSignalled = false
@@ -89,7 +96,10 @@ package final class AuditJournal: AuditSink {
         self.told = Mutex(recovery.outbox)
         self.warnings = Self.warnings(configuration, reading)
         if let event = Self.event(for: recovery, at: configuration.clock()) {
-            self.state.withLock { $0.queue.append(event) }
+            self.state.withLock { state in
+                state.queue.append(event)
+                state.queuedSince = .now()
+            }
             logger.warning(
                 "the audit journal was not closed cleanly; it goes on",
                 metadata: ["finding": "\(recovery.finding)"]
@@ -120,6 +130,7 @@ package final class AuditJournal: AuditSink {
         let limit = self.configuration.queueLimit
         let (taken, wakes) = self.state.withLock { state in
             let taken = min(events.count, max(0, limit - state.queue.count))
+            if taken > 0, state.queuedSince == nil { state.queuedSince = .now() }
             state.queue.append(contentsOf: events.prefix(taken))
             defer { state.isSignalled = true }
             return (taken, !state.isSignalled)
@@ -139,6 +150,10 @@ package final class AuditJournal: AuditSink {
         self.state.withLock { state in
             var statistics = state.statistics
             statistics.waiting = state.queue.count
+            if let oldest = state.takenSince ?? state.queuedSince {
+                let now = DispatchTime.now().uptimeNanoseconds
+                statistics.lag = .nanoseconds(Int64(clamping: now - min(now, oldest.uptimeNanoseconds)))
+            }
             return statistics
         }
     }
@@ -268,7 +283,10 @@ package final class AuditJournal: AuditSink {
             guard let removal = try retention.due(before: file.segment, now: now) else { return (true, false) }
             file.append(removal.event(at: now, keep: self.configuration.keep ?? .zero))
             guard self.reach(.signed, file, &round) else { return (false, false) }
-            self.state.withLock { $0.statistics.written &+= 1 }
+            self.state.withLock { state in
+                state.statistics.written &+= 1
+                state.takenSince = nil
+            }
             try retention.remove(removal)
             self.logger.notice(
                 "old journal segments are removed",
@@ -302,6 +320,8 @@ package final class AuditJournal: AuditSink {
             var round = Round(events: state.queue, waiters: state.waiters, isClosing: state.isClosing)
             // A new array rather than an emptied one: the round keeps the old one.
             state.queue = []
+            state.takenSince = state.takenSince ?? state.queuedSince
+            state.queuedSince = nil
             state.waiters = []
             state.isSignalled = false
             if state.lost > 0 {
@@ -341,7 +361,10 @@ package final class AuditJournal: AuditSink {
         let (count, seq) = (UInt64(round.events.count), file.lastSeq)
         self.state.withLock { state in
             state.statistics.written &+= count
-            if goal != .written { state.statistics.durableSeq = seq }
+            if goal != .written {
+                state.statistics.durableSeq = seq
+                state.takenSince = nil
+            }
         }
         return true
     }

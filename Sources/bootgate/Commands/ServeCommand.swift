@@ -33,6 +33,7 @@ struct ServeCommand: AsyncParsableCommand {
         var logger = Logger(label: "bootgate") { LineLogHandler(label: $0, format: log.format) }
         logger.logLevel = Logger.Level(rawValue: log.level.rawValue) ?? .info
 
+        let admin = try reporting { try configuration.adminSettings() }
         let publisher = try reporting { try configuration.publisher() }
         let (records, journal) = try await reporting { () async throws -> (Records, AuditJournal) in
             var audit = AuditConfiguration(
@@ -47,7 +48,7 @@ struct ServeCommand: AsyncParsableCommand {
         }
         for warning in keyWarnings + records.warnings + journal.warnings { logger.warning("\(warning)") }
         let service = ServeService(
-            configuration: configuration, records: records, journal: journal, publisher: publisher,
+            configuration: configuration, records: records, journal: journal, publisher: publisher, admin: admin,
             logger: logger, loop: MultiThreadedEventLoopGroup.singleton.next()
         )
         let group = ServiceGroup(
@@ -56,6 +57,8 @@ struct ServeCommand: AsyncParsableCommand {
         do {
             try await reporting { try await group.run() }
         } catch let error as ListenerError {
+            throw fail(.unavailable, error.description)
+        } catch let error as AdminFailure {
             throw fail(.unavailable, error.description)
         }
     }

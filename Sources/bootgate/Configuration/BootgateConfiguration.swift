@@ -1,3 +1,4 @@
+package import Admin
 package import Gateway
 package import Publishing
 package import Records
@@ -11,6 +12,7 @@ package struct BootgateConfiguration: Sendable {
     package var records = Records()
     package var audit = Audit()
     package var log = Log()
+    package var admin = Admin()
     /// The keys of fixed pairs in ``gateway``, which are empty there until ``readUpstreamKeys()``.
     package var upstreamKeys: [UpstreamKey] = []
     /// How servers that terminate DTLS themselves are told of keys, by the name of their entry in `servers`.
@@ -53,6 +55,25 @@ package struct BootgateConfiguration: Sendable {
         package var syslog: SyslogTarget?
         /// Finish passes only when its journal records are on disk.
         package var isStrict = false
+    }
+
+    /// How monitoring reaches the running gateway over HTTP, secrets not yet read.
+    package struct Admin: Sendable, Equatable {
+        package struct Address: Sendable, Equatable {
+            package var host: String
+            package var port: UInt16
+        }
+
+        package struct Token: Sendable, Equatable {
+            package var name: String
+            package var role: AdminSettings.Role
+            package var source: SecretSource
+        }
+
+        /// A loopback address; nil: no HTTP.
+        package var address: Address?
+        package var metricsAreOpen = false
+        package var tokens: [Token] = []
     }
 
     package struct Log: Sendable, Equatable {

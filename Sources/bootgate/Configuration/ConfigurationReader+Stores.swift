@@ -140,36 +140,4 @@ extension ConfigurationReader {
         fields.finish()
         return log
     }
-
-    /// `admin`: checked in full, although nothing listens there yet, so that a file stays right when it does.
-    func admin(_ node: ConfigurationNode) {
-        guard let fields = node.mapping() else { return }
-        node.notThereYet(.admin)
-        fields.read("listen") { field in
-            let expected = "an address and port such as 127.0.0.1:8684"
-            guard let text = field.text(expected) else { return }
-            guard let parts = ListenerAddress("coap://\(text)"), let address = IPAddress(parts.host) else {
-                field.mistake("\(field.path) is '\(ConfigurationNode.shown(text))'; expected \(expected)")
-                return
-            }
-            if !address.isLoopback {
-                field.mistake(
-                    "\(field.path) is no loopback address; without TLS, tokens would cross the network in clear")
-            }
-        }
-        fields.read("tokens") { field in
-            _ = field.list("a list of { name, role, token }") { entry -> Void? in
-                guard let token = entry.mapping("{ name: NAME, role: viewer or operator, token: { file: PATH } }")
-                else {
-                    return nil
-                }
-                _ = token.require("name", "write who uses the token") { $0.text() }
-                _ = token.require("role", "write viewer or operator") { $0.name(among: ["viewer", "operator"]) }
-                _ = token.require("token", "write { file: PATH } or { env: NAME }", self.secret)
-                token.finish()
-                return ()
-            }
-        }
-        fields.finish()
-    }
 }

@@ -102,7 +102,7 @@ package struct ConfigurationReader {
         configuration.gateway.isAuditStrict = configuration.audit.isStrict
         configuration.publications = self.publications.all
         configuration.log = file.read("log", self.log) ?? configuration.log
-        file.read("admin", self.admin)
+        configuration.admin = file.read("admin", self.admin) ?? configuration.admin
         file.finish()
         configuration.upstreamKeys = self.context.keys.all
 

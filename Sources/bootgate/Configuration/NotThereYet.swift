@@ -3,13 +3,12 @@
 enum NotThereYet: CaseIterable {
     case auditMode
     case auditKeepDevices
-    case admin
 
     /// A promise that safety or the device's way depends on is a mistake; one that merely adds something is a warning.
     var severity: Diagnostic.Severity {
         switch self {
         case .auditMode: .mistake
-        case .auditKeepDevices, .admin: .warning
+        case .auditKeepDevices: .warning
         }
     }
 
@@ -17,7 +16,6 @@ enum NotThereYet: CaseIterable {
         switch self {
         case .auditMode: "audit is not there yet; write enforce, or leave the key out"
         case .auditKeepDevices: "it only counts in mode audit, which is not there yet"
-        case .admin: "the admin interface is not there yet; nothing listens there"
         }
     }
 }
