@@ -35,8 +35,11 @@ package struct LinkFormat: Hashable, Sendable {
 
     package var bytes: [UInt8] {
         var bytes: [UInt8] = []
-        for (index, link) in self.links.enumerated() {
-            if index > 0 { bytes.append(UInt8(ascii: ",")) }
+        var isFirst = true
+        // Attributes alone of which none is left would be a comma with nothing before it.
+        for link in self.links where !link.isVacant {
+            if !isFirst { bytes.append(UInt8(ascii: ",")) }
+            isFirst = false
             link.write(to: &bytes)
         }
         return bytes
@@ -58,6 +61,8 @@ package struct LinkFormat: Hashable, Sendable {
             self.attributes = attributes
             self.path = target.flatMap(Self.path)
         }
+
+        fileprivate var isVacant: Bool { self.target == nil && self.attributes.isEmpty }
 
         /// The value of an attribute without its quotes; empty when it has none, nil without such an attribute.
         package subscript(name: String) -> String? {

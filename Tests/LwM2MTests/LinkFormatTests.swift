@@ -59,6 +59,14 @@ struct LinkFormatTests {
         #expect(list.links[1]["uri"] == "coap://h/\"\\")
     }
 
+    @Test("Attributes alone of which none is left leave no comma behind")
+    func vacant() throws {
+        var list = try Self.list("uri=\"x\", </0/1>")
+        list.links[0].remove("uri")
+        #expect(String(decoding: list.bytes, as: UTF8.self) == " </0/1>")
+        #expect(try LinkFormat(list.bytes).links.map(\.path) == [LwM2MPath(0, 1)])
+    }
+
     @Test(
         "T26: what two readers could take differently is refused",
         arguments: [
