@@ -65,7 +65,7 @@ let package = Package(
         .target(
             name: "Records",
             dependencies: [
-                "Gateway", "LwM2M", "Secrets",
+                "CLinux", "Gateway", "LwM2M", "Secrets",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
                 .product(name: "Crypto", package: "swift-crypto"),

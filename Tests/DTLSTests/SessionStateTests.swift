@@ -156,7 +156,10 @@ struct SessionStateTests {
 
     // MARK: Connection IDs
 
-    @Test("A session is found by its connection ID after a restart, wherever its device went", arguments: withConnectionIDs)
+    @Test(
+        "A session is found by its connection ID after a restart, wherever its device went",
+        arguments: withConnectionIDs
+    )
     func moves(_ suite: CipherSuite) throws {
         let link = try Self.link(suite, connectionID: ConnectionIDTests.ours, offer: .serversOnly)
         let early = try Self.capture(link) { try link.sendFromClient([77]) }
@@ -252,8 +255,9 @@ struct SessionStateTests {
     @Test("An encoded state is short, and the same after reading and writing")
     func encoding() throws {
         let plain = try Self.encoded(try Self.link())
+        let own = ConnectionIDOffer.own(ConnectionIDTests.clients)
         let long = try Self.encoded(
-            try Self.link(.ecdhePSKChaCha20, connectionID: ConnectionIDTests.ours, offer: .own(ConnectionIDTests.clients))
+            try Self.link(.ecdhePSKChaCha20, connectionID: ConnectionIDTests.ours, offer: own)
         )
         #expect(plain.count < 450 && long.count < 500)
         #expect(long.count <= DTLSSessionState.maximumEncodedLength)
