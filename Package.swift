@@ -205,7 +205,7 @@ if Context.environment["BOOTGATE_BENCHMARKS"] != nil {
         .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
         .executableTarget(
             name: "bootgate-benchmarks",
-            dependencies: ["CAllocations", "CoAP", "Gateway", "LwM2M", "Secrets"],
+            dependencies: ["CAllocations", "CoAP", "DTLS", "Gateway", "LwM2M", "Secrets", "Timing"],
             path: "Benchmarks/Program"
         ),
     ]

@@ -337,12 +337,15 @@ struct SessionStateTests {
             }
         }
         try move(100)
-        let before = try Self.residentBytes()
-        let count = 10_000
-        try move(count)
-        // One session holds 2.9 kB; the tests beside this one may have taken some memory as well.
-        let growth = try Self.residentBytes() - before
-        #expect(growth < count * 1_000, "\(growth) bytes")
+        // One session holds 2.9 kB. What leaks, leaks in each round; other tests take memory in some of them.
+        let count = 4_000
+        var growths: [Int] = []
+        for _ in 0..<6 {
+            let before = try Self.residentBytes()
+            try move(count)
+            growths.append(try Self.residentBytes() - before)
+        }
+        #expect(try #require(growths.min()) < count * 500, "\(growths) bytes")
     }
 
     private static func residentBytes() throws -> Int {

@@ -19,7 +19,8 @@ struct SealedSessions {
         var salt: [UInt8]
     }
 
-    static let maximumBodyLength = 128 << 20
+    /// More than 100,000 sessions have.
+    static let maximumBodyLength = 64 << 20
     /// Of a whole file.
     static let maximumLength =
         Self.maximumBodyLength + Self.tagLength * (Self.maximumBodyLength / Self.partLength + 1)
