@@ -173,6 +173,51 @@ struct ReloadTests {
         }
     }
 
+    @Test("Another server behind a relay gets the devices that come from then on; those of the first stay there")
+    func movesRelay() async throws {
+        try await Stage.run { stage in
+            let (gateway, management) = try await stage.managed(["wait:updated", "read:/3/0/0"])
+            let next = try await stage.managementServer()
+            let sim = try await stage.addSIM(to: gateway)
+            let device = try stage.device(stage.credentials(sim, at: gateway))
+            try await device.event("registered")
+            try await gateway.rewrite {
+                $0.replacing("relay: { to: \"\(management.uri)\" }", with: "relay: { to: \"\(next.uri)\" }")
+            }
+            #expect(try await gateway.reload().description.contains(#""changed":["servers.meters"]"#))
+            let other = try await stage.addSIM(to: gateway)
+            let second = try stage.device(stage.credentials(other, at: gateway))
+            try await second.event("registered")
+            try await next.program.event("registered") { $0.text("endpoint") == other.iccid }
+            device.signal(SIGUSR1)
+            try await device.event("updated")
+            try await management.program.event("done")
+            #expect(device.output.events("connecting").count == 2)
+            #expect(gateway.journal.output.events("registration.closed").isEmpty)
+        }
+    }
+
+    @Test("A secret that cannot be read refuses the file; another one counts from the next request on")
+    func secrets() async throws {
+        try await Stage.run { stage in
+            let more = try Monitoring.configuration(on: stage, token: "the-first-token")
+            let (gateway, _, _) = try await stage.everything(more: more)
+            var monitoring = try await Monitoring(of: gateway, token: "the-first-token")
+            #expect(try await monitoring.get("/metrics").status == 200)
+            let good = stage.folder.appendingPathComponent("viewer.token").path
+            try await gateway.rewrite { $0.replacing(good, with: good + ".missing") }
+            let refused = try await gateway.reload()
+            #expect(refused.description.contains(#""outcome":"refused""#) && refused.description.contains("prometheus"))
+            #expect(try await monitoring.get("/metrics").status == 200)
+
+            _ = try stage.keyFile("viewer.token.missing", "the-second-token")
+            try await gateway.reload(number: 2)
+            #expect(try await monitoring.get("/metrics").status == 401)
+            monitoring.token = "the-second-token"
+            #expect(try await monitoring.get("/metrics").status == 200)
+        }
+    }
+
     @Test("Two signals in a row: the file that is there at the end counts")
     func twice() async throws {
         try await Stage.run { stage in
