@@ -1,3 +1,4 @@
+internal import Crypto
 internal import GRDB
 package import Gateway
 package import Logging
@@ -17,6 +18,8 @@ package final class Records: Sendable {
     package let warnings: [String]
 
     let configuration: RecordsConfiguration
+    /// What saved sessions are sealed with.
+    let vaultKey: SymmetricKey
     let lifetimes: LifetimePolicy
     let outbox: Outbox
     let credentialTable: CredentialTable
@@ -45,6 +48,7 @@ package final class Records: Sendable {
 
         let lifetimes = LifetimePolicy(configuration.lifetimes)
         self.configuration = configuration
+        self.vaultKey = RecordsKey.vaultKey(from: reading.secret)
         self.lifetimes = lifetimes
         self.warnings = reading.warning.map { [$0] } ?? []
         self.sims = SIMStore(
