@@ -83,6 +83,9 @@ package actor DeviceSessions: LoopActor {
     var byConnectionID: [ConnectionID: DeviceSession] = [:]
     var byICCID: [String: [DeviceSession]] = [:]
     var halfOpen = 0
+    var halfOpenBySource: [UInt64: Int] = [:]
+    var load = LoadWatch()
+    var backOff = BackOffTable()
     var sessionCount = 0
     var nextSession: UInt64 = 1
     var seed: UInt64
@@ -164,7 +167,10 @@ package actor DeviceSessions: LoopActor {
     }
 
     /// The sockets, in the order of their numbers. Called once, before the first datagram.
-    package func attach(_ listeners: [Listener]) { self.listeners = listeners }
+    package func attach(_ listeners: [Listener]) {
+        self.listeners = listeners
+        self.watchLoad()
+    }
 
     var configuration: GatewayConfiguration { self.shared.value }
 

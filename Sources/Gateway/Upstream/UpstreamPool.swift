@@ -173,6 +173,9 @@ package actor UpstreamPool: LoopActor {
         settings.maximumSockets = capacity.sockets
         settings.bootstrapReserve = capacity.bootstrapReserve
         settings.sessionPatience = transmission.acknowledgementTimeout * 2
+        settings.probePatience = transmission.acknowledgementTimeout * 2
+        settings.health.interval = policy.probe
+        settings.health.returnAfter = policy.returnAfter
         self.machine = PoolStateMachine(settings: settings, seed: seeds.next())
         self.seeds = seeds
     }
