@@ -27,7 +27,7 @@ struct UpstreamPreferenceTests {
                 #expect(try await device.exit(within: .seconds(60)) == 0)
             }
             func label(_ metric: String, _ server: Stage.Server) -> String {
-                #"\(metric){upstream="\(server.uri)",leg="bootstrap"}"#
+                "\(metric){upstream=\"\(server.uri)\",leg=\"bootstrap\"}"
             }
             try await bootstrap()
             #expect(first.program.output.events("request").count == 1)

@@ -58,7 +58,7 @@ extension PoolStateMachine {
     /// handshake is the question.
     mutating func probeIfDue(_ upstream: UpstreamID, now: Instant) {
         guard self.upstreams[upstream].address != nil, self.upstreams[upstream].health.takeProbe(now: now),
-            let socket = self.popIdle(upstream)
+            self.upstreams[upstream].probingCount == 0, let socket = self.popIdle(upstream)
         else { return }
         self.setState(socket, .probing(until: now + self.settings.probePatience))
         if self.isReady(socket, now: now) {

@@ -113,8 +113,8 @@ extension PoolStateMachine {
         if let paused = self.openingPausedUntil, now < paused { return }
         while self.openingCount < self.settings.maximumOpening {
             let state = self.upstreams[upstream]
-            // While somebody waits, the idle ones still rest.
-            let ready = state.waitingCount > 0 ? 0 : state.idleCount
+            // While somebody waits, the idle ones still rest. One that asks for a sign of life is idle again soon.
+            let ready = state.waitingCount > 0 ? 0 : state.idleCount + state.probingCount
             guard ready + state.openingCount < self.settings.minimumIdle + state.waitingCount else { return }
             if self.socketCount >= self.settings.maximumSockets {
                 // Only somebody who waits is worth an idle socket of another upstream.

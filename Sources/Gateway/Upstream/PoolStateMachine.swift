@@ -138,6 +138,7 @@ struct PoolStateMachine: Sendable {
         var idle = FIFO<(socket: SocketID, since: Instant)>()
         var idleCount = 0
         var openingCount = 0
+        var probingCount = 0
         /// May hold stale entries: one counts if the lease waits for this upstream.
         var waiters = FIFO<LeaseID>()
         var waitingCount = 0
