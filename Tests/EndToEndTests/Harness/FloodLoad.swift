@@ -13,7 +13,7 @@ final class FloodLoad: Sendable {
     }
 
     private static let threads = 2
-    /// Datagrams of one system call.
+    /// Datagrams of one source in a row.
     private static let batch = 16
 
     let kind: Kind
@@ -90,7 +90,8 @@ final class FloodLoad: Sendable {
         var sent = 0
         while !self.isStopped.load(ordering: .relaxed) {
             for source in sources where !self.isStopped.load(ordering: .relaxed) {
-                sent += source.socket.sendAll(source.datagrams, to: address, port: port)
+                source.socket.send(source.datagrams, to: address, port: port)
+                sent += source.datagrams.count
             }
         }
         self.counts.withLock { $0.append(sent) }

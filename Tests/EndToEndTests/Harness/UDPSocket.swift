@@ -44,36 +44,10 @@ struct UDPSocket: ~Copyable {
         self.send(bytes, name)
     }
 
-    /// Sends them with one system call, as many as go; says how many went.
-    func sendAll(_ datagrams: [[UInt8]], to address: String, port: UInt16) -> Int {
-        guard !datagrams.isEmpty else { return 0 }
-        var name = Self.name(address, port)
-        let bytes = Array(datagrams.joined())
-        var places = bytes.withUnsafeBytes { bytes in
-            var offset = 0
-            return datagrams.map { datagram in
-                defer { offset += datagram.count }
-                let start = bytes.baseAddress.map { UnsafeMutableRawPointer(mutating: $0 + offset) }
-                return iovec(iov_base: start, iov_len: datagram.count)
-            }
-        }
-        return withExtendedLifetime(bytes) {
-            withUnsafeMutablePointer(to: &name) { name in
-                places.withUnsafeMutableBufferPointer { places in
-                    var messages = places.indices.map { index in
-                        var message = mmsghdr()
-                        message.msg_hdr.msg_name = UnsafeMutableRawPointer(name)
-                        message.msg_hdr.msg_namelen = socklen_t(MemoryLayout<sockaddr_in>.size)
-                        message.msg_hdr.msg_iov = places.baseAddress.map { $0 + index }
-                        message.msg_hdr.msg_iovlen = 1
-                        return message
-                    }
-                    return max(
-                        0,
-                        Int(sendmmsg(self.descriptor, &messages, UInt32(messages.count), Int32(MSG_DONTWAIT.rawValue))))
-                }
-            }
-        }
+    /// Sends them one after another.
+    func send(_ datagrams: [[UInt8]], to address: String, port: UInt16) {
+        let name = Self.name(address, port)
+        for datagram in datagrams { self.send(datagram, name) }
     }
 
     private func send(_ bytes: [UInt8], _ name: sockaddr_in) {
