@@ -21,10 +21,15 @@ struct LoadFloodTests {
         ])
     func flood(kind: FloodLoad.Kind) async throws {
         try await Stage.run { stage in
-            let more = try Monitoring.configuration(on: stage, token: Self.token)
-            let overload = "limits: { half-open: \(Self.sources * 3 / 4), overload: { hold: 1s } }"
-            let (gateway, _, _) = try await stage.everything(
-                bootstrapServer: ["--pause", "0.3"], more: "\(more)\n\(overload)")
+            let management = try await stage.managementServer()
+            let bootstrap = try await stage.bootstrapServer(
+                ["--server-uri", management.uri, "--ssid", "1111", "--pause", "0.3"])
+            var settings = Stage.Settings(upstreams: [bootstrap.uri], server: management.uri)
+            settings.devicePatience = "{ handshake-timeout: 5s }"
+            settings.more =
+                try Monitoring.configuration(on: stage, token: Self.token)
+                + "\nlimits: { half-open: \(Self.sources * 3 / 4), overload: { hold: 1s } }\n"
+            let gateway = try await stage.gateway(settings)
             let monitoring = try await Monitoring(of: gateway, token: Self.token)
             let devices = try await self.registered(on: stage, at: gateway)
             let quiet = try await Self.measure(devices, for: min(Self.seconds ?? 0.3, 5))
