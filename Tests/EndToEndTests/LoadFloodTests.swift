@@ -34,12 +34,17 @@ struct LoadFloodTests {
             let devices = try await self.registered(on: stage, at: gateway)
             let quiet = try await Self.measure(devices, for: min(Self.seconds ?? 0.3, 5))
             let sim = try await stage.addSIM(to: gateway)
-            let before = try await monitoring.metrics()
+            let rate = try await Self.capacity(kind, of: gateway, monitoring) * 2
             let running = try stage.device(
-                stage.credentials(sim, at: gateway) + ["--bind", stage.otherAddress, "--bootstrap-only"])
+                stage.credentials(sim, at: gateway) + [
+                    "--bind", stage.otherAddress, "--bootstrap-only", "--linger", "2",
+                ])
             try await gateway.record("bootstrap.forwarded", of: sim)
             let began = Instant.now
-            let flood = try await Self.blocking { try FloodLoad(kind, at: gateway, sources: Self.sources, seed: 7) }
+            let before = try await monitoring.metrics()
+            let flood = try await Self.blocking {
+                try FloodLoad(kind, at: gateway, sources: Self.sources, rate: rate, seed: 7)
+            }
             let started = Instant.now
             async let level = Self.risen(monitoring, since: started, for: Self.seconds ?? 1)
             let busy = try await Self.measure(devices, for: Self.seconds ?? 1)
@@ -47,7 +52,6 @@ struct LoadFloodTests {
             let ended = Instant.now
             let sent = try await Self.blocking { flood.stop() }
             #expect(try await running.exit(within: .seconds(120)) == 0)
-            try await gateway.record("bootstrap.finished", of: sim)
             let after = try await monitoring.until("normal", monitoring.metrics) { $0["overload_level"] == 0 }
             let returned = ended.duration(to: .now)
             #expect(quiet.allSatisfy { $0.isGood } && busy.allSatisfy { $0.isGood })
@@ -69,6 +73,20 @@ struct LoadFloodTests {
                     """)
             }
         }
+    }
+
+    /// How many datagrams of a flood without bounds the gateway reads in a second. Returns when it is calm again.
+    private static func capacity(
+        _ kind: FloodLoad.Kind, of gateway: Gateway, _ monitoring: Monitoring
+    ) async throws -> Double {
+        let name = #"datagrams_total{leg="device",direction="in"}"#
+        let flood = try await Self.blocking { try FloodLoad(kind, at: gateway, sources: Self.sources, seed: 3) }
+        let first = (try await monitoring.metrics()[name, default: 0], Instant.now)
+        try await Task.sleep(for: .milliseconds(500))
+        let second = (try await monitoring.metrics()[name, default: 0], Instant.now)
+        _ = try await Self.blocking { flood.stop() }
+        _ = try await monitoring.until("normal", monitoring.metrics) { $0["overload_level"] == 0 }
+        return max(1000, (second.0 - first.0) / (first.1.duration(to: second.1) / .seconds(1)))
     }
 
     // MARK: - Devices

@@ -1,7 +1,7 @@
 internal import Foundation
 internal import Synchronization
 
-/// Sends as many datagrams as it can from many sources, until it is stopped.
+/// Sends datagrams from many sources, as many as it can or at a given rate, until it is stopped.
 final class FloodLoad: Sendable {
     enum Kind: String, Sendable {
         /// First hellos, which cost the gateway a cookie each.
@@ -23,8 +23,9 @@ final class FloodLoad: Sendable {
 
     /// - Parameters:
     ///   - sources: Addresses of 127.0.0.0/8, a port each.
+    ///   - rate: Datagrams a second; nil: as many as it can.
     ///   - cookies: Hellos with a cookie that each source has ready.
-    init(_ kind: Kind, at gateway: Gateway, sources: Int, cookies: Int = 4, seed: UInt64) throws {
+    init(_ kind: Kind, at gateway: Gateway, sources: Int, rate: Double? = nil, cookies: Int = 4, seed: UInt64) throws {
         self.kind = kind
         var generator = SeededGenerator(seed: seed)
         var groups: [[Source]] = Array(repeating: [], count: Self.threads)
@@ -36,7 +37,9 @@ final class FloodLoad: Sendable {
         let port = kind == .requests ? gateway.plainPort : gateway.securePort
         for group in groups {
             let box = Group(group)
-            Thread.detachNewThread { self.run(box.sources, gateway.address, port) }
+            Thread.detachNewThread {
+                self.run(box.sources, gateway.address, port, rate.map { $0 / Double(Self.threads) })
+            }
         }
     }
 
@@ -86,12 +89,16 @@ final class FloodLoad: Sendable {
         }
     }
 
-    private func run(_ sources: [Source], _ address: String, _ port: UInt16) {
+    private func run(_ sources: [Source], _ address: String, _ port: UInt16, _ rate: Double?) {
+        let began = ContinuousClock.now
         var sent = 0
         while !self.isStopped.load(ordering: .relaxed) {
             for source in sources where !self.isStopped.load(ordering: .relaxed) {
                 source.socket.send(source.datagrams, to: address, port: port)
                 sent += source.datagrams.count
+                guard let rate else { continue }
+                let ahead = ContinuousClock.now.duration(to: began + .seconds(Double(sent) / rate))
+                if ahead > .milliseconds(1) { Thread.sleep(forTimeInterval: ahead / .seconds(1)) }
             }
         }
         self.counts.withLock { $0.append(sent) }
