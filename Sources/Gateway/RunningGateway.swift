@@ -24,7 +24,8 @@ package struct RunningGateway: Sendable {
         return GatewayStatistics(
             counters: await self.sessions.counters, sessions: occupancy.sessions, halfOpen: occupancy.halfOpen,
             registrations: occupancy.registrations, sockets: sockets, pool: await self.pool.counters,
-            upstreams: await self.pool.statistics(), isDraining: occupancy.isDraining
+            upstreams: await self.pool.statistics(), isDraining: occupancy.isDraining,
+            load: await self.sessions.load.statistics
         )
     }
 

@@ -20,6 +20,7 @@ extension DeviceSessions {
         peer.session = session
         if let connectionID = dtls?.connectionID { self.byConnectionID[connectionID] = session }
         self.sessionCount += 1
+        self.noteKnown(peer.key)
         self.counters.sessionsOpened += 1
         var siblings = self.byICCID[record.iccid] ?? []
         // A registered one goes last: its device may sleep behind it.
@@ -207,6 +208,11 @@ extension DeviceSessions {
             self.counters.bootstrapsRequested += 1
             guard !self.isDraining else {
                 answer = DeviceAnswer.response(to: .shutdown)
+                break
+            }
+            guard !self.turnsAwayBootstrap(of: session) else {
+                self.counters.drop("overload")
+                answer = DeviceAnswer.response(to: .limit)
                 break
             }
             session.bootstrapRequestedAt = work.wallClock

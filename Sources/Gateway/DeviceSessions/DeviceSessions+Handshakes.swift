@@ -48,6 +48,10 @@ extension DeviceSessions {
         case .drop(let reason):
             self.counters.drop("hello_\(reason)")
         case .reply:
+            guard !self.turnsAway(key) else {
+                self.counters.drop("overload")
+                return
+            }
             self.counters.helloVerifications += 1
             self.helloReply.withUnsafeBytes { reply in
                 self.counters.datagramsToDevices += 1
@@ -62,6 +66,10 @@ extension DeviceSessions {
                 self.sessionCount < self.configuration.limits.sessions ?? .max
             else {
                 self.counters.drop("limit")
+                return
+            }
+            guard !self.hasTooManyHandshakes(key) else {
+                self.counters.drop("half_open_per_source")
                 return
             }
             let dtls: DTLSSession
@@ -79,7 +87,7 @@ extension DeviceSessions {
             self.peers[key] = peer
             let handshake = Handshake(dtls: dtls, now: now)
             peer.handshake = handshake
-            self.halfOpen += 1
+            self.handshakeBegan(key)
             self.advance(handshake, of: peer, .nothing, now: now)
         }
     }
@@ -93,7 +101,7 @@ extension DeviceSessions {
         switch outcome {
         case .nothing:
             // A look-up that failed is tried again with the next datagram of the device.
-            if handshake.resolution == nil, let identity = handshake.dtls.identity {
+            if handshake.resolution == nil, !handshake.isBackedOff, let identity = handshake.dtls.identity {
                 self.lookUp(identity, for: handshake, of: peer, now: now)
             }
             // The device hears nothing and tries on for a while; the operator need not wait for its end.
@@ -113,7 +121,7 @@ extension DeviceSessions {
     private func abandon(_ handshake: Handshake, of peer: DevicePeer, now: Instant) {
         guard peer.handshake === handshake else { return }
         peer.handshake = nil
-        self.halfOpen -= 1
+        self.handshakeEnded(peer.key)
         self.forgetIfEmpty(peer)
         self.reportFailure(of: handshake, of: peer, now: now)
     }
@@ -122,6 +130,10 @@ extension DeviceSessions {
     private func reportFailure(of handshake: Handshake, of peer: DevicePeer, now: Instant) {
         guard !handshake.isReported else { return }
         handshake.isReported = true
+        guard !handshake.isBackedOff else {
+            self.counters.drop("back_off")
+            return
+        }
         guard let resolution = handshake.resolution, let identity = handshake.dtls.identity else {
             self.counters.handshakeFailed(.deviceUnreachable)
             return
@@ -142,6 +154,7 @@ extension DeviceSessions {
             )
         )
         self.failures.report(cause, iccid: iccid, peer: peer.key.address, now: now)
+        if handshake.dtls.hasFailedProof { self.noteWrongKey(identity, of: iccid, at: peer.key, now: now) }
     }
 
     // MARK: - Identities
@@ -149,6 +162,11 @@ extension DeviceSessions {
     private func lookUp(
         _ identity: PSKIdentity, for handshake: Handshake, of peer: DevicePeer, now: Instant
     ) {
+        guard !self.mustWait(identity, at: peer.key, now: now) else {
+            handshake.isBackedOff = true
+            self.advance(handshake, of: peer, handshake.dtls.provide(key: nil, now: now), now: now)
+            return
+        }
         if let known = self.fresh[identity] ?? self.identities.value(for: identity) {
             self.provide(known, to: handshake, of: peer, now: now)
         } else if self.identityWaiters[identity] == nil {
@@ -204,7 +222,8 @@ extension DeviceSessions {
     private func promote(_ handshake: Handshake, of peer: DevicePeer, now: Instant) {
         guard peer.handshake === handshake, let resolution = handshake.resolution else { return }
         peer.handshake = nil
-        self.halfOpen -= 1
+        self.handshakeEnded(peer.key)
+        self.noteRightKey(handshake.dtls.identity, at: peer.key)
         self.counters.handshakesCompleted += 1
         self.counters.handshakeTimes.record(nanoseconds: handshake.began.nanoseconds(to: now))
         if let suite = handshake.dtls.suite { self.counters.handshakeSuites[suite, default: 0] += 1 }

@@ -14,6 +14,7 @@ extension DeviceSessions {
             self.receive(bytes, for: session, now: now)
             return
         }
+        if self.turnAwayPlain(bytes, key: key, remote: remote) { return }
         if let known = self.addresses.value(for: key.address.ip) {
             self.admit(bytes, key: key, remote: remote, record: known, now: now)
             return
@@ -131,7 +132,4 @@ extension DeviceSessions {
         let count = self.unanswered[source, default: 1] - 1
         self.unanswered[source] = count > 0 ? count : nil
     }
-
-    /// Sources are counted by IPv4 address or by IPv6 /64.
-    private static func source(of address: IPAddress) -> UInt64 { address.isIPv4 ? address.low : address.high }
 }

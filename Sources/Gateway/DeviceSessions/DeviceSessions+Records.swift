@@ -328,6 +328,8 @@ extension DeviceSessions {
         self.timer = nil
         self.traceTimer?.cancel()
         self.traceTimer = nil
+        self.load.timer?.cancel()
+        self.load.timer = nil
         self.endTurn()
     }
 }

@@ -86,6 +86,9 @@ package actor DeviceSessions: LoopActor {
     var byConnectionID: [ConnectionID: DeviceSession] = [:]
     var byICCID: [String: [DeviceSession]] = [:]
     var halfOpen = 0
+    var halfOpenBySource: [UInt64: Int] = [:]
+    var load = LoadWatch()
+    var backOff = BackOffTable()
     var sessionCount = 0
     var nextSession: UInt64 = 1
     var seed: UInt64
@@ -161,6 +164,7 @@ package actor DeviceSessions: LoopActor {
     package func attach(_ listeners: [Listener]) {
         self.listeners = listeners
         self.listenerEntries = listeners.map(\.configuration)
+        self.watchLoad()
     }
 
     var configuration: GatewayConfiguration { self.shared.value }

@@ -8,7 +8,7 @@ package enum DeviceAnswer {
 
     package static func response(to cause: FailureCause, upstreamCode: CoAPCode? = nil) -> CoAPResponse {
         switch cause {
-        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .suspended, .retired, .removed,
+        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .backOff, .suspended, .retired, .removed,
             .revoked, .malformed:
             CoAPResponse(.badRequest)
         case .notBootstrapped, .credentialEnded: CoAPResponse(.forbidden)

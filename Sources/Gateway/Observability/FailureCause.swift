@@ -4,6 +4,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case endpointMismatch = "endpoint mismatch"
     case unknownIdentity = "unknown identity"
     case wrongKey = "wrong key"
+    /// An identity has shown so many wrong keys from one source that it has to wait there.
+    case backOff = "too many wrong keys"
     case suspended
     case retired
     /// The SIM's record was removed.
@@ -45,7 +47,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
 
     package var source: Source {
         switch self {
-        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .deviceUnreachable, .deviceRefused,
+        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .backOff, .deviceUnreachable,
+            .deviceRefused,
             .finishRefused, .superseded, .malformed, .lifetimeOver, .notBootstrapped, .credentialEnded:
             .device
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,

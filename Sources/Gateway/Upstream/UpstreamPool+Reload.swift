@@ -44,6 +44,9 @@ extension UpstreamPool {
         settings.maximumSockets = capacity.sockets
         settings.bootstrapReserve = capacity.bootstrapReserve
         settings.sessionPatience = transmission.acknowledgementTimeout * 2
+        settings.probePatience = transmission.acknowledgementTimeout * 2
+        settings.health.interval = policy.probe
+        settings.health.returnAfter = policy.returnAfter
         return settings
     }
 

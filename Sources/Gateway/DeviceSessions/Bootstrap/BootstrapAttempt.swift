@@ -79,6 +79,8 @@ extension BootstrapSession {
         /// As every record of the journal names it.
         private(set) var upstreamURI: String?
         var step = Step.leasing
+        /// The server has acknowledged the request, and may act on it although no answer has come yet.
+        var isTaken = false
         /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
         var held: [Held] = []
         var minted: [OneTimeCredential] = []
@@ -146,6 +148,7 @@ extension BootstrapSession {
             self.upstream = upstream
             self.remaining.removeAll { $0 == upstream }
             self.step = .requesting
+            self.isTaken = false
             self.leavesOutFormat = false
             actions.append(.requestUpstream(self.bootstrapRequest))
         }
@@ -154,6 +157,7 @@ extension BootstrapSession {
         mutating func askWithoutFormat(into actions: inout [Action]) -> Bool {
             guard !self.leavesOutFormat, self.query.contains(where: PreferredFormat.isParameter) else { return false }
             self.leavesOutFormat = true
+            self.isTaken = false
             actions.append(.requestUpstream(self.bootstrapRequest))
             return true
         }

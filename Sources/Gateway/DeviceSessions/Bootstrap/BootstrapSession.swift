@@ -254,6 +254,9 @@ package struct BootstrapSession: Sendable {
         }
     }
 
+    /// The server has taken `POST /bs`, and will answer it later.
+    package mutating func upstreamAcknowledged() { self.attempt?.isTaken = true }
+
     /// `POST /bs` found no answer upstream.
     package mutating func upstreamFailed(
         _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
@@ -264,19 +267,24 @@ package struct BootstrapSession: Sendable {
         case .reset, .unusableResponse:
             actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: .upstreamRefused)))
             self.fail(.upstreamRefused, releasing: .parked, wallClock: wallClock, into: &actions)
-        case .unacknowledged, .noResponse:
+        case .unacknowledged:
+            self.tryNextUpstream(after: .upstreamSilent, releasing: .parked, wallClock: wallClock, into: &actions)
+        case .noResponse:
+            // The server has it, and may act on it yet.
+            self.attempt?.isTaken = true
             self.tryNextUpstream(after: .upstreamSilent, releasing: .parked, wallClock: wallClock, into: &actions)
         case .overloaded:
             self.tryNextUpstream(after: .limit, releasing: .parked, wallClock: wallClock, into: &actions)
         }
     }
 
-    /// Nothing of this bootstrap has reached the device yet, so another server may be asked.
+    /// Nothing of this bootstrap has reached the device yet, so another server may be asked; unless this one has shown that
+    /// it has the request: what may have been done is not asked for a second time.
     private mutating func tryNextUpstream(
         after cause: FailureCause, releasing end: LeaseEnd?, wallClock: Int64, into actions: inout [Action]
     ) {
         guard var attempt = self.attempt else { return }
-        guard !attempt.remaining.isEmpty else {
+        guard !attempt.remaining.isEmpty, !attempt.isTaken, attempt.held.isEmpty else {
             actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: cause)))
             self.fail(cause, releasing: end, wallClock: wallClock, into: &actions)
             return
