@@ -46,7 +46,9 @@ struct ServeCommand: AsyncParsableCommand {
             let records = try Records(try configuration.recordsConfiguration(), logger: logger)
             return (records, try AuditJournal(audit, logger: logger))
         }
-        for warning in keyWarnings + records.warnings + journal.warnings { logger.warning("\(warning)") }
+        for warning in configuration.gateway.modeNotes + keyWarnings + records.warnings + journal.warnings {
+            logger.warning("\(warning)")
+        }
         let service = ServeService(
             configuration: configuration, records: records, journal: journal, publisher: publisher, admin: admin,
             logger: logger, loop: MultiThreadedEventLoopGroup.singleton.next()

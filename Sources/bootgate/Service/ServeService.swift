@@ -101,7 +101,7 @@ struct ServeService: Service {
             ready: { running in
                 watch.set(running)
                 let addresses = running.listeners.map(\.description)
-                self.note(.gatewayStarted, ["version": Bootgate.version])
+                self.note(.gatewayStarted, ["version": Bootgate.version, "mode": self.configuration.gateway.mode.name])
                 Terminal.announce("ready " + addresses.joined(separator: " "))
                 ServiceManager.notify("READY=1\nSTATUS=\(addresses.joined(separator: " "))")
             },
@@ -110,7 +110,7 @@ struct ServeService: Service {
                 ServiceManager.notify("STOPPING=1")
             }
         )
-        self.note(.gatewayStopped, [:])
+        self.note(.gatewayStopped, ["mode": self.configuration.gateway.mode.name])
     }
 
     private func note(_ name: AuditEvent.Name, _ detail: KeyValuePairs<String, String>) {
