@@ -62,8 +62,9 @@ struct AuditModeTests {
             try await gateway.record("bootstrap.refused", of: sim, cause: "suspended")
             try await gateway.record("bootstrap.finished", of: sim)
             #expect(gateway.journal.output.events("credential.minted").isEmpty)
-            #expect(try await self.report(stage, gateway).contains("one-time") == false)
-            #expect(try await self.report(stage, gateway).contains("would become \(gateway.secure) PSK"))
+            let text = try await self.report(stage, gateway)
+            #expect(text.contains("\(management.uri) NoSec would become \(gateway.secure) PSK"))
+            #expect(text.contains("NoSec became \(gateway.secure) PSK"), "the way back")
         }
     }
 

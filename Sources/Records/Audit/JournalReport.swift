@@ -196,7 +196,8 @@ extension JournalReport {
         guard let detail = try? JSONReader.read(Array(fields.detail)) else { return }
         let rewrite = Rewrite(
             account: detail["account"]?.text ?? "", shortServerID: detail["ssid"]?.integer ?? 0,
-            from: Self.account(detail["before"]), to: Self.account(detail["after"]), isWouldBe: isWatched
+            from: Self.account(detail["before"]), to: Self.account(detail["after"]),
+            isWouldBe: isWatched && detail["device-got"]?.text != "after"
         )
         self.rewrites.note(rewrite, device: Self.device(fields), at: time)
     }

@@ -67,7 +67,7 @@ extension ConfigurationReader {
         return text
     }
 
-    func audit(_ node: ConfigurationNode, state: String, isAuditMode: Bool) -> BootgateConfiguration.Audit? {
+    func audit(_ node: ConfigurationNode, state: String) -> BootgateConfiguration.Audit? {
         guard let fields = node.mapping() else { return nil }
         var audit = BootgateConfiguration.Audit()
         fields.read("durability") { field in
@@ -81,11 +81,7 @@ extension ConfigurationReader {
             }
             audit.keep = keep
         }
-        fields.read("keep-devices") { field in
-            guard let keeps = field.boolean() else { return }
-            audit.keepsDevices = keeps
-            if !isAuditMode { field.warning("\(field.path): it only counts in mode audit") }
-        }
+        audit.keepsDevices = fields.read("keep-devices") { $0.boolean() } ?? audit.keepsDevices
         audit.signingKey =
             fields.read("signing-key") { field in
                 let source = self.secret(field)

@@ -97,10 +97,7 @@ package struct ConfigurationReader {
         var configuration = BootgateConfiguration(gateway: gateway)
         configuration.state = file.read("state") { $0.filePath() } ?? configuration.state
         configuration.records = file.read("records", self.records) ?? configuration.records
-        configuration.audit =
-            file.read("audit") {
-                self.audit($0, state: configuration.state, isAuditMode: isAudit)
-            } ?? configuration.audit
+        configuration.audit = file.read("audit") { self.audit($0, state: configuration.state) } ?? configuration.audit
         configuration.gateway.isAuditStrict = configuration.audit.isStrict
         if isAudit { self.watch(with: &configuration, at: file) }
         configuration.publications = self.publications.all

@@ -37,7 +37,7 @@ enum ReportText {
                 one.address.isEmpty
                 ? "identity \(one.identity)"
                 : "address \(one.address)" + (one.endpoint.isEmpty ? "" : "  ep \(one.endpoint)")
-            return ["  \(who)  \(count.times) times, last \(Self.moment(count.last))"]
+            return ["  \(who)  \(Self.times(count)), last \(Self.moment(count.last))"]
         }
         if report.strangers.rows.contains(where: { !$0.key.address.isEmpty }) {
             lines.append("  --csv FILE writes the plain ones in the form of `bootgate sim import`")
