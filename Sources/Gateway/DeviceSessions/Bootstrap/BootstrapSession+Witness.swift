@@ -239,9 +239,9 @@ extension BootstrapSession {
     private func wouldWrite(
         _ accounts: [AccountChange], isKept: Bool, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard let attempt = self.attempt else { return }
+        guard let origin = self.attempt?.origin else { return }
         for change in accounts {
-            var event = self.writtenEvent(change, of: attempt, wallClock, namesKeys: true)
+            var event = self.writtenEvent(change, of: origin, wallClock, namesKeys: true)
             let got = change.isBootstrapServer && isKept ? "after" : "before"
             event.detail += [.init("device-got", .text(got))]
             actions.append(.journal(event.with(.wouldRewrite)))
