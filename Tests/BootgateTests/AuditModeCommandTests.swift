@@ -48,6 +48,18 @@ struct AuditModeCommandTests {
         #expect(reading.configuration?.gateway.mode == .audit(keepDevices: true) && reading.diagnostics.isEmpty)
     }
 
+    @Test("The mode changes with a restart only, keep-devices with a reload too")
+    func reload() throws {
+        func read(_ text: String) throws -> BootgateConfiguration {
+            try #require(ConfigurationReader.read(text + minimalConfiguration, folder: "/").configuration)
+        }
+        let watching = try read("mode: audit\n")
+        let leaving = try read("mode: audit\naudit: { keep-devices: false }\n")
+        #expect(watching.changes(to: try read("")).needsRestart == ["mode"])
+        #expect(watching.changes(to: leaving).all == ["audit.keep-devices"])
+        #expect(watching.changes(to: leaving).needsRestart.isEmpty)
+    }
+
     @Test("Who watches need not name servers; who enforces has to")
     func servers() {
         let text = minimalConfiguration.components(separatedBy: "servers:")[0]

@@ -55,6 +55,7 @@ struct VerdictTests {
         let record = try #require(SIMRecord.stranger(at: "192.0.2.7:40000"))
         let known = try BootstrapScript.record()
         #expect(record.isStranger && !known.isStranger)
+        #expect(self.verdict(record, query: [], arrival: .plain, mode: .enforce) == .refuse(.unauthorized))
         for query in [["ep=a"], ["ep=a", "pct=40"]] {
             #expect(
                 self.verdict(record, query: query, arrival: .plain)

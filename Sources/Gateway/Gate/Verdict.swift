@@ -20,6 +20,7 @@ extension Gate {
     ) -> Verdict {
         let decision = Self.judge(request, record: record, arrival: arrival)
         guard mode.isAudit else {
+            if record.isStranger { return .refuse(.unauthorized) }
             return switch decision {
             case .forward(let endpoint, let query): .forward(endpoint: endpoint, query: query)
             case .refuse(let cause): .refuse(cause)
