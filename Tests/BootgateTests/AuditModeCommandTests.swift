@@ -171,7 +171,9 @@ struct DeployTests {
         arguments: configurations)
     func check(path: String) throws {
         let result = try Workplace().runBare(["check", "--config", path])
-        #expect(result.status == 0 && result.complaints.isEmpty, "\(result.complaints)")
+        // The addresses in it are those of another machine.
+        let warnings = result.complaints.split(separator: "\n").filter { !$0.contains("this machine has no address") }
+        #expect(result.status == 0 && warnings.isEmpty, "\(warnings)")
         let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
         for name in ["bootgate.service", "README.md"] {
             #expect(FileManager.default.fileExists(atPath: "\(folder)/\(name)"), "\(folder)/\(name)")
