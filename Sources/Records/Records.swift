@@ -43,6 +43,9 @@ package final class Records: Sendable {
             loss: "\(configuration.state) holds stores that were made with one"
         )
         let key = RecordsKey(reading.secret)
+        // Before either is changed.
+        try simsFile.refuseNewer(than: Schemas.sims)
+        try credentialsFile.refuseNewer(than: Schemas.credentials)
         let simsPool = try simsFile.open(migrator: Schemas.sims, key: key)
         let credentialsPool = try credentialsFile.open(migrator: Schemas.credentials, key: key)
 

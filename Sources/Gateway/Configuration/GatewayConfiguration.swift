@@ -6,6 +6,7 @@ package import LwM2M
 ///
 /// `interface.md` names the keys of the file in the same words; the command reads it, nothing below the command knows YAML.
 package struct GatewayConfiguration: Sendable {
+    package var mode = Mode.enforce
     package var listeners: [Listener]
     package var bootstrap: Bootstrap
     package var servers: [ServerRule]

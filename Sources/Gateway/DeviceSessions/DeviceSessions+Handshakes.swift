@@ -143,16 +143,15 @@ extension DeviceSessions {
         switch resolution {
         case .unknown: cause = .unknownIdentity
         case .bootstrap(let record), .registration(_, let record):
-            cause = record.status == .retired ? .retired : .wrongKey
+            cause = record.status == .retired && !self.isWatching ? .retired : .wrongKey
             iccid = record.iccid
         }
         self.counters.handshakeFailed(cause)
-        self.audits.append(
-            AuditEvent(
-                .bootstrapRefused, time: self.environment.wallClock(), cause: cause, iccid: iccid,
-                peer: peer.key.address.description, detail: [.init("identity", .text(identity.description))]
-            )
+        let event = AuditEvent(
+            .bootstrapRefused, time: self.environment.wallClock(), cause: cause, iccid: iccid,
+            peer: peer.key.address.description, detail: [.init("identity", .text(identity.description))]
         )
+        self.audits.append(self.isWatching ? event.with(.notObservable) : event)
         self.failures.report(cause, iccid: iccid, peer: peer.key.address, now: now)
         if handshake.dtls.hasFailedProof { self.noteWrongKey(identity, of: iccid, at: peer.key, now: now) }
     }
@@ -181,7 +180,8 @@ extension DeviceSessions {
         _ resolution: IdentityResolution, to handshake: Handshake, of peer: DevicePeer, now: Instant
     ) {
         handshake.resolution = resolution
-        self.advance(handshake, of: peer, handshake.dtls.provide(key: resolution.handshakeKey, now: now), now: now)
+        self.advance(
+            handshake, of: peer, handshake.dtls.provide(key: self.handshakeKey(of: resolution), now: now), now: now)
     }
 
     /// One batch of look-ups for all identities that this turn has met.
@@ -277,7 +277,7 @@ extension IdentityResolution {
     fileprivate var isOneTime: Bool { if case .registration = self { true } else { false } }
 
     /// The key to shake hands with; nil where the handshake goes on with a random one and fails in silence.
-    fileprivate var handshakeKey: Secret? {
+    var handshakeKey: Secret? {
         switch self {
         case .bootstrap(let record): record.status == .retired ? nil : record.key
         case .registration(let credential, let record):

@@ -67,7 +67,7 @@ extension DeviceSessions {
         now: Instant
     ) {
         let peer = DevicePeer(key: key, remote: remote)
-        guard let record else {
+        guard let record = record ?? self.stranger(at: key) else {
             self.refuse(bytes, from: peer, because: .unauthorized, now: now)
             return
         }
@@ -99,7 +99,7 @@ extension DeviceSessions {
         while index < events.count {
             switch events[index] {
             case .transmit(let datagram): datagram.withUnsafeBytes { self.transmit($0, to: peer) }
-            case .request(let id, _):
+            case .request(let id, let request):
                 layer.respond(to: id, DeviceAnswer.response(to: cause), now: now, into: &events)
                 self.failures.report(cause, iccid: nil, peer: peer.key.address, now: now)
                 guard cause == .unauthorized else {
@@ -111,6 +111,7 @@ extension DeviceSessions {
                 self.audits.append(
                     AuditEvent(
                         .bootstrapRefused, time: self.environment.wallClock(), cause: cause,
+                        endpoint: request.uriQuery?.first { $0.hasPrefix("ep=") }.map { String($0.dropFirst(3)) },
                         peer: peer.key.address.description
                     )
                 )

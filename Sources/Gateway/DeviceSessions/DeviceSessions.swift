@@ -208,7 +208,7 @@ package actor DeviceSessions: LoopActor {
         if !self.addressQueue.isEmpty { self.resolveAddresses() }
         if !self.storeQueue.isEmpty { self.storeCredentials() }
         if !self.audits.isEmpty {
-            self.environment.audit.record(self.audits)
+            self.environment.audit.record(self.configuration.mode.marked(self.audits))
             self.audits.removeAll(keepingCapacity: true)
         }
         for listener in self.listeners { listener.flush() }

@@ -34,7 +34,7 @@ package struct FailureLog: Sendable {
         var metadata: Logger.Metadata = [
             "cause": "\(cause.rawValue)", "source": "\(cause.source.rawValue)", "remedy": "\(cause.remedy)",
         ]
-        if let iccid { metadata["iccid"] = "\(iccid)" }
+        if let iccid, !SIMRecord.isStranger(iccid) { metadata["iccid"] = "\(iccid)" }
         if let peer { metadata["peer"] = "\(peer)" }
         if suppressed > 0 { metadata["suppressed"] = "\(suppressed)" }
         self.logger.log(level: cause.source == .gateway ? .error : .warning, "request failed", metadata: metadata)

@@ -36,13 +36,19 @@ struct CheckCommand: AsyncParsableCommand {
         if self.json {
             return Terminal.say(
                 JSONText.line([
-                    "good": true, "listeners": gateway.listeners.count, "bootstrap-servers": upstreams,
+                    "good": true, "mode": gateway.mode.name,
+                    "keep-devices": gateway.mode == .audit(keepDevices: true), "notes": gateway.modeNotes,
+                    "listeners": gateway.listeners.count, "bootstrap-servers": upstreams,
                     "servers": servers, "devices": capacity.sockets, "ports-per-address": capacity.portsPerAddress,
                     "addresses": capacity.addresses, "open-files": capacity.descriptors,
                     "kept-for-bootstraps": capacity.bootstrapReserve,
                     "sessions": sessions, "wolfssl": DTLSLibrary.version, "missing-suites": missing.map { "\($0)" },
                 ])
             )
+        }
+        if !gateway.mode.isAudit { Terminal.say("mode               enforce") }
+        for (index, note) in gateway.modeNotes.enumerated() {
+            Terminal.say((index == 0 ? "mode               " : "                   ") + note)
         }
         Terminal.say("listeners          \(gateway.listeners.count)")
         Terminal.say("bootstrap servers  \(upstreams.joined(separator: ", "))")

@@ -45,7 +45,9 @@ struct ServeCommand: AsyncParsableCommand {
             let records = try Records(prepared.records, logger: logger)
             return (records, try AuditJournal(audit, logger: logger))
         }
-        for warning in records.warnings + journal.warnings { logger.warning("\(warning)") }
+        for warning in configuration.gateway.modeNotes + records.warnings + journal.warnings {
+            logger.warning("\(warning)")
+        }
         let parts = Reloader.Parts(
             records: records, journal: journal, publisher: PublisherSwitch(prepared.publisher),
             access: AdminAccess(prepared.admin), log: log

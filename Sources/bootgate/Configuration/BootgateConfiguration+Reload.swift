@@ -10,6 +10,10 @@ extension BootgateConfiguration {
             if !all.contains(name) { all.append(name) }
             if needsRestart { fixed.append(name) }
         }
+        // Who was let through without a record, or without a bootstrap, has a session that enforce knows nothing of.
+        let isSameMode = self.gateway.mode.isAudit == new.gateway.mode.isAudit
+        note("mode", isSameMode, needsRestart: true)
+        note("audit.keep-devices", self.gateway.mode == new.gateway.mode || !isSameMode)
         note("state", self.state == new.state, needsRestart: true)
         note("records.key", self.records.key == new.records.key, needsRestart: true)
         // Stored records were checked for being unique under these.

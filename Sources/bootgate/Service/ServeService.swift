@@ -115,7 +115,7 @@ struct ServeService: Service {
                 watch.set(running)
                 await reloader.begin(running) { publishing.start() }
                 let addresses = running.listeners.map(\.description)
-                self.note(.gatewayStarted, ["version": Bootgate.version])
+                self.note(.gatewayStarted, ["version": Bootgate.version, "mode": self.configuration.gateway.mode.name])
                 Terminal.announce("ready " + addresses.joined(separator: " "))
                 ServiceManager.ready(running)
                 reloading.withLock { $0 = Task.detached { for await _ in hangups { await reloader.reload() } } }
@@ -126,7 +126,7 @@ struct ServeService: Service {
                 ServiceManager.notify("STOPPING=1")
             }
         )
-        self.note(.gatewayStopped, [:])
+        self.note(.gatewayStopped, ["mode": self.configuration.gateway.mode.name])
     }
 
     private func note(_ name: AuditEvent.Name, _ detail: KeyValuePairs<String, String>) {

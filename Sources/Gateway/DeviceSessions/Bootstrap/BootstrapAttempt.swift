@@ -107,6 +107,8 @@ extension BootstrapSession {
         /// Added to the record of the end.
         var detail: [AuditEvent.Field] = []
         var timeline: Timeline
+        /// Set in log-and-audit mode: ``rewriter`` only shows what would become of what passes as it is.
+        var witness: Witness?
 
         init(
             request: MessageLayer.RequestID, endpoint: String, query: [String], rewriter: AccountRewriter,
@@ -155,7 +157,8 @@ extension BootstrapSession {
 
         /// Sends it once more without the preferred format, if it had one; otherwise false.
         mutating func askWithoutFormat(into actions: inout [Action]) -> Bool {
-            guard !self.leavesOutFormat, self.query.contains(where: PreferredFormat.isParameter) else { return false }
+            guard !self.leavesOutFormat, self.witness == nil, self.query.contains(where: PreferredFormat.isParameter)
+            else { return false }
             self.leavesOutFormat = true
             self.isTaken = false
             actions.append(.requestUpstream(self.bootstrapRequest))

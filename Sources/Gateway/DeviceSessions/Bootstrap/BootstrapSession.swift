@@ -132,7 +132,8 @@ package struct BootstrapSession: Sendable {
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: Instant, wallClock: Int64,
         into actions: inout [Action]
     ) {
-        switch Gate.judge(request, record: self.subject.record, arrival: self.subject.arrival) {
+        let mode = self.configuration.mode
+        switch Gate.verdict(on: request, record: self.subject.record, arrival: self.subject.arrival, mode: mode) {
         case .refuse(let cause):
             actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
             actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: cause)))
@@ -142,17 +143,27 @@ package struct BootstrapSession: Sendable {
             actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: .unsupported)))
             actions.append(.ended(.unsupported))
         case .forward(let endpoint, let query):
-            let inherited = self.supersede(wallClock: wallClock, into: &actions)
-            let upstreams = self.configuration.bootstrap.upstreams
-            self.begin(
-                id, endpoint: endpoint, query: query, upstreams: upstreams, now: now,
-                wallClock: wallClock)
-            actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
-            if let upstream = inherited {
-                self.ask(upstream, wallClock: wallClock, into: &actions)
-            } else {
-                actions.append(.acquireLease(upstreams))
-            }
+            self.goUpstream(id, endpoint: endpoint, query: query, now: now, wallClock: wallClock, into: &actions)
+        case .watch(let endpoint, let query, let would):
+            self.goUpstream(
+                id, endpoint: endpoint, query: query, would: would, now: now, wallClock: wallClock, into: &actions
+            )
+        }
+    }
+
+    private mutating func goUpstream(
+        _ id: MessageLayer.RequestID, endpoint: String, query: [String], would: FailureCause? = nil, now: Instant,
+        wallClock: Int64, into actions: inout [Action]
+    ) {
+        let inherited = self.supersede(wallClock: wallClock, into: &actions)
+        let upstreams = self.configuration.bootstrap.upstreams
+        self.begin(id, endpoint: endpoint, query: query, upstreams: upstreams, now: now, wallClock: wallClock)
+        actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
+        if let would { self.wouldRefuse(would, wallClock: wallClock, into: &actions) }
+        if let upstream = inherited {
+            self.ask(upstream, wallClock: wallClock, into: &actions)
+        } else {
+            actions.append(.acquireLease(upstreams))
         }
     }
 
@@ -166,6 +177,9 @@ package struct BootstrapSession: Sendable {
         )
         if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
         self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
+        if case .audit(let keepsDevice) = self.configuration.mode {
+            self.attempt?.witness = Witness(keepsDevice: keepsDevice)
+        }
         self.nextNumber += 1
         self.startTimer(now)
     }
