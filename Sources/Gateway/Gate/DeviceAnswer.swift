@@ -14,7 +14,8 @@ package enum DeviceAnswer {
         case .notBootstrapped, .credentialEnded: CoAPResponse(.forbidden)
         case .upstreamRefused: CoAPResponse(upstreamCode ?? .badGateway)
         case .upstreamSilent: CoAPResponse(.gatewayTimeout)
-        case .upstreamUnreachable, .upstreamHandshake, .limit, .storeUnavailable, .shutdown:
+        case .upstreamUnreachable, .upstreamHandshake, .limit, .storeUnavailable, .shutdown,
+            .listenerRemoved:
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
         case .noRouteForServer, .publicationRefused, .publicationUnreachable, .publicationSilent, .deviceUnreachable,

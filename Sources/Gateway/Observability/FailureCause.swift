@@ -35,6 +35,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case storeUnavailable = "store unavailable"
     case lifetimeOver = "lifetime over"
     case limit
+    /// A new configuration has taken away the address at which the device was.
+    case listenerRemoved = "listener removed"
     case shutdown = "gateway stopping"
     case `internal`
 
@@ -52,7 +54,9 @@ package enum FailureCause: String, Sendable, CaseIterable {
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
             .publicationUnreachable, .publicationSilent, .unsupported:
             .upstream
-        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .shutdown: .operator
+        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .listenerRemoved,
+            .shutdown:
+            .operator
         case .storeUnavailable, .limit, .internal: .gateway
         }
     }

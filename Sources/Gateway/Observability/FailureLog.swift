@@ -121,6 +121,8 @@ extension FailureCause {
         case .storeUnavailable: "look at the disk and the files under `state`"
         case .lifetimeOver: "the device did not renew its registration in time: look at its radio link or power"
         case .limit: "raise the limit that is reached, or add capacity"
+        case .listenerRemoved:
+            "nothing, if devices are told another address; otherwise name the address in `listeners` again and reload"
         case .shutdown: "nothing: the gateway is stopping"
         case .internal: "report this with the log"
         }
