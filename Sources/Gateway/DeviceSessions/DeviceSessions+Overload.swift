@@ -41,8 +41,9 @@ extension DeviceSessions {
 
     // MARK: - Watching
 
-    /// Begins to look at the load, again and again until ``stop()``.
+    /// Begins to look at the load, again and again until ``stop()``. Called twice it still looks once at a time.
     func watchLoad() {
+        self.load.timer?.cancel()
         let due = self.environment.now() + Self.loadInterval
         self.load.timer = self.loop.scheduleTask(in: TimeAmount(Self.loadInterval)) {
             self.assumeIsolated { $0.lookAtLoad(due: due) }

@@ -19,7 +19,11 @@ extension PoolStateMachine {
         self.retiredLocals = Set(
             settings.localAddresses.indices.filter { !named.contains(settings.localAddresses[$0]) })
         self.settings = settings
-        for id in self.upstreams.indices { self.upstreams[id].isRetired = !wanted.contains(id) }
+        for id in self.upstreams.indices {
+            self.upstreams[id].isRetired = !wanted.contains(id)
+            self.upstreams[id].health.settings = settings.health
+            if self.upstreams[id].isRetired { self.upstreams[id].health.settings.interval = nil }
+        }
         for slot in self.sockets.indices {
             guard case .idle = self.sockets[slot].state else { continue }
             self.closeIfUnwanted(SocketID(slot: slot, generation: self.sockets[slot].generation), now: now)
