@@ -19,6 +19,8 @@ extension BoundListener: CustomStringConvertible {
 package struct RunningGateway: Sendable {
     /// In the order of the configuration.
     package let listeners: [BoundListener]
+    /// What became of a hand-over.
+    package let restored: RestorationSummary
     fileprivate let sockets: [Listener]
     fileprivate let sessions: DeviceSessions
     fileprivate let pool: UpstreamPool
@@ -69,9 +71,18 @@ package final class GatewayService: Sendable {
     ///
     /// `ready` is called once, when every listener is bound.
     /// Throws when a listener cannot be bound or the DTLS library cannot serve.
+    ///
+    /// - Parameters:
+    ///   - handover: What an earlier run has left; taken up before the first datagram.
+    ///   - handsOver: Whether sessions and registrations are to go on in the next run. They end here otherwise.
+    ///   - atOnce: Returns when the drain is to be cut short.
+    /// - Returns: What the next run goes on with. It holds keys, and may be taken up once.
+    @discardableResult
     package func run(
-        ready: @Sendable (RunningGateway) async throws -> Void, until stop: @Sendable () async -> Void
-    ) async throws {
+        restoring handover: Handover? = nil, handsOver: Bool = false,
+        ready: @Sendable (RunningGateway) async throws -> Void, until stop: @Sendable () async -> Void,
+        atOnce: @escaping @Sendable () async -> Void = GatewayService.never
+    ) async throws -> Handover? {
         let pool = UpstreamPool(
             loop: self.loop, policy: self.configuration.pool,
             transmission: self.configuration.upstreamTransmission, dtls: self.configuration.dtls, logger: self.logger,
@@ -79,6 +90,9 @@ package final class GatewayService: Sendable {
         )
         let sessions = try DeviceSessions(loop: self.loop, pool: pool, environment: self.environment)
         await pool.attach(sessions)
+        // Before the stores are asked what stands: a change between the two is seen by either.
+        let feed = self.environment.records.changes()
+        if let handover { await sessions.prepare(handover) }
         await pool.start(
             self.configuration.bootstrap.upstreams, relays: self.configuration.servers.compactMap(\.relay)
         )
@@ -86,24 +100,51 @@ package final class GatewayService: Sendable {
             self.configuration.listeners, receiver: sessions, loop: self.loop, logger: self.logger
         )
         await sessions.attach(listeners)
-        let changes = Task { await sessions.followChanges() }
+        let changes = Task { await sessions.followChanges(feed) }
         let bound = listeners.map { BoundListener(security: $0.security, address: $0.address) }
-        try await ready(RunningGateway(listeners: bound, sockets: listeners, sessions: sessions, pool: pool))
+        try await ready(RunningGateway(listeners: bound, restored: await sessions.restored, sockets: listeners, sessions: sessions, pool: pool))
         await stop()
-        await self.drain(sessions)
+        await self.drain(sessions, handsOver: handsOver, atOnce: atOnce)
         changes.cancel()
-        await sessions.stop()
+        let left: Handover?
+        if handsOver {
+            left = await sessions.handOver()
+        } else {
+            left = nil
+            await sessions.stop()
+        }
         let counters = await sessions.counters.metadata
         self.logger.info("gateway stopped", metadata: counters)
         for listener in listeners { await listener.close() }
         await pool.stop()
+        return left
     }
 
-    private func drain(_ sessions: DeviceSessions) async {
+    /// How long requests of registrations that are under way may take to end before a hand-over.
+    private static let settling = Duration.seconds(1)
+
+    private func drain(
+        _ sessions: DeviceSessions, handsOver: Bool, atOnce: @escaping @Sendable () async -> Void
+    ) async {
         await sessions.drain()
         let deadline = Instant.now.advanced(by: self.configuration.drain)
-        while await sessions.runningBootstraps > 0, Instant.now < deadline {
-            try? await Task.sleep(for: .milliseconds(50))
+        let settled = Instant.now.advanced(by: handsOver ? min(Self.settling, self.configuration.drain) : .zero)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                while !Task.isCancelled {
+                    let now = Instant.now
+                    let isBusy = await now < deadline && sessions.runningBootstraps > 0
+                    let isSettling = await now < settled && sessions.hasExchanges
+                    guard isBusy || isSettling else { return }
+                    try? await Task.sleep(for: .milliseconds(50))
+                }
+            }
+            group.addTask { await atOnce() }
+            await group.next()
+            group.cancelAll()
         }
     }
+
+    /// Returns when its task is cancelled.
+    package static let never: @Sendable () async -> Void = { try? await Task.sleep(for: .seconds(1 << 32)) }
 }

@@ -28,12 +28,12 @@ extension DeviceSessions {
         if isEntitled { self.list(registration) }
     }
 
-    private func list(_ registration: Registration) {
+    func list(_ registration: Registration) {
         guard self.registrations[registration.iccid]?.contains(where: { $0 === registration }) != true else { return }
         self.registrations[registration.iccid, default: []].append(registration)
     }
 
-    private func strike(_ registration: Registration) {
+    func strike(_ registration: Registration) {
         self.lifetimes.remove(registration)
         var others = self.registrations[registration.iccid] ?? []
         others.removeAll { $0 === registration }
@@ -98,7 +98,7 @@ extension DeviceSessions {
     }
 
     /// Sees to it that the end of the lifetime is noticed, and that nothing stays of a registration that is over.
-    private func followLife(of registration: Registration) {
+    func followLife(of registration: Registration) {
         if Self.isOver(&registration.relay) {
             self.strike(registration)
         } else if let deadline = Self.deadline(of: &registration.relay) {

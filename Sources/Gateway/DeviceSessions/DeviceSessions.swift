@@ -120,6 +120,10 @@ package actor DeviceSessions: LoopActor {
     var recordGeneration = 0
     var unanswered: [UInt64: Int] = [:]
 
+    /// What an earlier run has left, until the listeners are bound.
+    var restoration: Restoration?
+    package internal(set) var restored = RestorationSummary()
+
     // Timers.
     var deadlines = DeadlineQueue<DevicePeer>()
     var lifetimes = DeadlineQueue<Registration>()
@@ -164,7 +168,10 @@ package actor DeviceSessions: LoopActor {
     }
 
     /// The sockets, in the order of their numbers. Called once, before the first datagram.
-    package func attach(_ listeners: [Listener]) { self.listeners = listeners }
+    package func attach(_ listeners: [Listener]) {
+        self.listeners = listeners
+        self.placeRestored()
+    }
 
     var configuration: GatewayConfiguration { self.shared.value }
 

@@ -32,6 +32,10 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case unsupported
     case storeUnavailable = "store unavailable"
     case lifetimeOver = "lifetime over"
+    /// After a restart: somebody else has the port by which the server knows the device.
+    case portTaken = "upstream port taken"
+    /// After a restart: the gateway does not listen any more where the device sends to.
+    case listenerGone = "listener gone"
     case limit
     case shutdown = "gateway stopping"
     case `internal`
@@ -49,7 +53,9 @@ package enum FailureCause: String, Sendable, CaseIterable {
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
             .publicationUnreachable, .publicationSilent, .unsupported:
             .upstream
-        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .shutdown: .operator
+        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .shutdown, .portTaken,
+            .listenerGone:
+            .operator
         case .storeUnavailable, .limit, .internal: .gateway
         }
     }

@@ -91,6 +91,10 @@ extension FailureCause {
         case .unsupported: "the request needs a part that this version does not have"
         case .storeUnavailable: "look at the disk and the files under `state`"
         case .lifetimeOver: "the device did not renew its registration in time: look at its radio link or power"
+        case .portTaken:
+            "nothing: the device registers again; keep other programs away from the range of ports, or give the gateway "
+                + "addresses of its own with `pool.from`"
+        case .listenerGone: "nothing, if devices know the new address: they shake hands there and register again"
         case .limit: "raise the limit that is reached, or add capacity"
         case .shutdown: "nothing: the gateway is stopping"
         case .internal: "report this with the log"

@@ -45,6 +45,19 @@ final class Registration: Timed {
         self.arrival = session.arrival
     }
 
+    /// One of an earlier run of the gateway, whose device has no session yet.
+    init(
+        _ right: Right, relay: RegistrationRelay, shortServerID: UInt16, arrival: GatewayConfiguration.Security
+    ) {
+        self.iccid = relay.subject.iccid
+        self.server = relay.subject.server
+        self.shortServerID = shortServerID
+        self.right = right
+        self.relay = relay
+        self.session = nil
+        self.arrival = arrival
+    }
+
     var leaseOwner: LeaseOwner { LeaseOwner(iccid: self.iccid, leg: .registration(server: self.server)) }
 
     /// By which the device came over DTLS.
