@@ -133,9 +133,8 @@ package final class GatewayService: Sendable {
             group.addTask {
                 while !Task.isCancelled {
                     let now = Instant.now
-                    let isBusy = await now < deadline && sessions.runningBootstraps > 0
-                    let isSettling = await now < settled && sessions.hasExchanges
-                    guard isBusy || isSettling else { return }
+                    let (bootstraps, hasExchanges) = await (sessions.runningBootstraps, sessions.hasExchanges)
+                    guard now < deadline && bootstraps > 0 || now < settled && hasExchanges else { return }
                     try? await Task.sleep(for: .milliseconds(50))
                 }
             }

@@ -79,6 +79,8 @@ package actor DeviceSessions: LoopActor {
     var byLease: [LeaseID: LeaseUser] = [:]
     /// The registrations of each SIM, one for each account, whether its device has a session or not.
     var registrations: [String: [Registration]] = [:]
+    /// The registrations by what their servers call them: no device gets to name another's.
+    var byLocation: [ServerLocation: Registration] = [:]
     /// The live sessions whose records carry a connection ID.
     var byConnectionID: [ConnectionID: DeviceSession] = [:]
     var byICCID: [String: [DeviceSession]] = [:]

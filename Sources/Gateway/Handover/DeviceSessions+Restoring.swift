@@ -1,6 +1,7 @@
 internal import CoAP
 internal import DTLS
 internal import Logging
+internal import LwM2M
 internal import NIOCore
 internal import Timing
 

@@ -1,4 +1,5 @@
 internal import CoAP
+internal import LwM2M
 internal import Timing
 
 /// What of a registration outlives a restart of the gateway: what the server has confirmed, and its observations.

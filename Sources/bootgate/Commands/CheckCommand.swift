@@ -32,6 +32,11 @@ struct CheckCommand: AsyncParsableCommand {
         }
         if let obstacle = configuration.dtlsObstacle { throw fail(.unavailable, obstacle) }
         let sessions = gateway.limits.sessions ?? SessionCapacity.current()
+        let runtime: String? =
+            switch configuration.runtimeDirectory() {
+            case .directory(let path): path
+            case .none: nil
+            }
         let upstreams = gateway.bootstrap.upstreams.map(\.uri.description)
         let servers = gateway.servers.map(\.name)
         if self.json {
@@ -39,7 +44,7 @@ struct CheckCommand: AsyncParsableCommand {
                 JSONText.line([
                     "good": true, "listeners": gateway.listeners.count, "bootstrap-servers": upstreams,
                     "servers": servers, "devices": capacity.sockets, "ports-per-address": capacity.portsPerAddress,
-                    "sessions": sessions, "wolfssl": DTLSLibrary.version, "missing-suites": missing.map { "\($0)" },
+                    "sessions": sessions, "runtime": runtime ?? "", "wolfssl": DTLSLibrary.version, "missing-suites": missing.map { "\($0)" },
                 ])
             )
         }
@@ -55,6 +60,7 @@ struct CheckCommand: AsyncParsableCommand {
                 + "\(capacity.portsPerAddress) ports on each local address towards one server, and the limit of open files"
         )
         Terminal.say("sessions           \(sessions) of devices at most")
+        Terminal.say("hand-over          \(runtime.map { "through \($0)" } ?? "off: \(RuntimeDirectory.absence)")")
         Terminal.say("wolfSSL            \(DTLSLibrary.version)")
         Terminal.say("the configuration is good")
     }

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import DTLS
 internal import Gateway
 internal import Glibc
 internal import Logging
@@ -14,7 +15,8 @@ struct ServeCommand: AsyncParsableCommand {
         abstract: "Run the gateway.",
         discussion: """
             Says `ready` and its addresses on standard output when all listeners are bound and the stores are open; the log \
-            goes to standard error. SIGTERM and SIGINT let running bootstraps finish and stop.
+            goes to standard error. SIGTERM and SIGINT let running bootstraps finish and stop; a second one stops at once. \
+            Sessions and registrations go on after the next start.
             """
     )
 
@@ -47,9 +49,18 @@ struct ServeCommand: AsyncParsableCommand {
             return (records, try AuditJournal(audit, logger: logger))
         }
         for warning in keyWarnings + records.warnings + journal.warnings { logger.warning("\(warning)") }
+        let handover: SessionHandover?
+        switch configuration.runtimeDirectory() {
+        case .directory(let path):
+            let vault = records.sessionVault(directory: path, node: ServeService.node, library: DTLSLibrary.version)
+            handover = SessionHandover(vault: vault, logger: logger)
+        case .none:
+            logger.notice("\(RuntimeDirectory.absence)")
+            handover = nil
+        }
         let service = ServeService(
             configuration: configuration, records: records, journal: journal, publisher: publisher, admin: admin,
-            logger: logger, loop: MultiThreadedEventLoopGroup.singleton.next()
+            handover: handover, logger: logger, loop: MultiThreadedEventLoopGroup.singleton.next()
         )
         let group = ServiceGroup(
             services: [service], gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger.quiet

@@ -6,6 +6,7 @@ internal import NIOCore
 internal import Publishing
 internal import Records
 internal import ServiceLifecycle
+internal import UnixSignals
 
 /// The gateway with its stores and its journal, from start to stop.
 struct ServeService: Service {
@@ -15,6 +16,8 @@ struct ServeService: Service {
     /// Nil when no server is told keys.
     let publisher: HTTPPublisher?
     let admin: AdminSettings
+    /// Nil when sessions end with the gateway.
+    let handover: SessionHandover?
     let logger: Logger
     let loop: any EventLoop
 
@@ -97,25 +100,78 @@ struct ServeService: Service {
 
     private func serve(_ gateway: GatewayService, _ watch: GatewayWatch) async throws {
         defer { watch.set(nil) }
-        try await gateway.run(
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        let handover = await self.handover?.take()
+        let watchdog = Watchdog.interval.map { interval in
+            Task { await Watchdog.run(every: interval, loop: self.loop) }
+        }
+        defer { watchdog?.cancel() }
+        let left = try await gateway.run(
+            restoring: handover, handsOver: self.handover != nil,
             ready: { running in
                 watch.set(running)
                 let addresses = running.listeners.map(\.description)
-                self.note(.gatewayStarted, ["version": Bootgate.version])
+                self.note(
+                    .gatewayStarted, [.init("version", .text(Bootgate.version))] + self.tell(of: running.restored))
                 Terminal.announce("ready " + addresses.joined(separator: " "))
-                ServiceManager.notify("READY=1\nSTATUS=\(addresses.joined(separator: " "))")
+                ServiceManager.ready(addresses)
             },
             until: {
                 try? await gracefulShutdown()
-                ServiceManager.notify("STOPPING=1")
+                ServiceManager.stopping()
+            },
+            atOnce: {
+                // The first one began the drain.
+                var count = 0
+                for await _ in signals {
+                    count += 1
+                    if count > 1 { return }
+                }
             }
         )
-        self.note(.gatewayStopped, [:])
+        self.note(.gatewayStopped, await self.save(left))
     }
 
-    private func note(_ name: AuditEvent.Name, _ detail: KeyValuePairs<String, String>) {
-        let fields = detail.map { AuditEvent.Field($0.key, .text($0.value)) }
-        self.journal.record([AuditEvent(name, time: WallClock.microseconds(), detail: fields)])
+    // MARK: - Hand-over
+
+    private func tell(of restored: RestorationSummary) -> [AuditEvent.Field] {
+        guard restored != RestorationSummary() else { return [] }
+        self.logger.info(
+            "sessions taken up from the last run",
+            metadata: [
+                "sessions": "\(restored.sessions)", "registrations": "\(restored.registrations)",
+                "sessions_given_up": "\(restored.sessionsGivenUp)",
+                "registrations_given_up": "\(restored.registrationsGivenUp)",
+            ]
+        )
+        return [
+            .init("sessions", .integer(Int64(restored.sessions))),
+            .init("registrations", .integer(Int64(restored.registrations))),
+        ]
+    }
+
+    /// Leaves everything for the next start. What cannot be left has ended, and the journal says so.
+    private func save(_ left: Handover?) async -> [AuditEvent.Field] {
+        guard let left, let handover = self.handover else { return [] }
+        guard await handover.save(left) else {
+            let time = WallClock.microseconds()
+            self.journal.record(
+                left.registrations.map { registration in
+                    AuditEvent(
+                        .registrationClosed, time: time, cause: .shutdown, iccid: registration.iccid,
+                        upstream: registration.upstream, detail: [.init("server", .text(registration.server))]
+                    )
+                })
+            return []
+        }
+        return [
+            .init("sessions", .integer(Int64(left.sessions.count))),
+            .init("registrations", .integer(Int64(left.registrations.count))),
+        ]
+    }
+
+    private func note(_ name: AuditEvent.Name, _ detail: [AuditEvent.Field]) {
+        self.journal.record([AuditEvent(name, time: WallClock.microseconds(), detail: detail)])
     }
 }
 
