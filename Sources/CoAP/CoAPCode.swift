@@ -30,7 +30,14 @@ package struct CoAPCode: RawRepresentable, Hashable, Sendable, CustomStringConve
     package var isReserved: Bool { !self.isResponse && self.codeClass != 0 }
 
     package var description: String {
-        "\(self.codeClass).\(self.detail < 10 ? "0" : "")\(self.detail)"
+        // Every record of the journal may have one: without interpolation it costs no allocation.
+        String(unsafeUninitializedCapacity: 4) { bytes in
+            bytes[0] = 48 + self.codeClass
+            bytes[1] = UInt8(ascii: ".")
+            bytes[2] = 48 + self.detail / 10
+            bytes[3] = 48 + self.detail % 10
+            return 4
+        }
     }
 }
 

@@ -63,7 +63,12 @@ package struct LwM2MPath: Hashable, Sendable {
     package var resourceInstanceID: UInt16? { self.count > 3 ? self.identifiers.3 : nil }
 
     /// The values of the Uri-Path options that lead here; none for the root.
-    package var segments: [String] { self.levels.map { String($0) } }
+    package var segments: [String] {
+        var segments: [String] = []
+        segments.reserveCapacity(self.count)
+        self.forEachLevel { segments.append(String($0)) }
+        return segments
+    }
 
     /// Whether this is `other` or lies below it.
     package func isWithin(_ other: LwM2MPath) -> Bool {
@@ -150,6 +155,13 @@ package struct LwM2MPath: Hashable, Sendable {
         }
     }
 
+    private func forEachLevel(_ body: (UInt16) -> Void) {
+        if self.count > 0 { body(self.identifiers.0) }
+        if self.count > 1 { body(self.identifiers.1) }
+        if self.count > 2 { body(self.identifiers.2) }
+        if self.count > 3 { body(self.identifiers.3) }
+    }
+
     var levels: [UInt16] {
         let all = [self.identifiers.0, self.identifiers.1, self.identifiers.2, self.identifiers.3]
         return Array(all.prefix(self.count))
@@ -181,7 +193,16 @@ package struct LwM2MPath: Hashable, Sendable {
 }
 
 extension LwM2MPath: CustomStringConvertible {
-    package var description: String { "/" + self.segments.joined(separator: "/") }
+    package var description: String {
+        // Most paths are short enough to be a text without storage of its own.
+        guard self.count > 0 else { return "/" }
+        var text = ""
+        self.forEachLevel {
+            text += "/"
+            text += String($0)
+        }
+        return text
+    }
 }
 
 extension LwM2MPath.ParseError: CustomStringConvertible {

@@ -1,3 +1,4 @@
+internal import Crypto
 internal import GRDB
 package import Gateway
 package import Logging
@@ -17,6 +18,8 @@ package final class Records: Sendable {
     package let warnings: [String]
 
     let configuration: RecordsConfiguration
+    /// What saved sessions are sealed with.
+    let vaultKey: SymmetricKey
     let outbox: Outbox
     let credentialTable: CredentialTable
     private let grantTable: GrantTable
@@ -43,6 +46,7 @@ package final class Records: Sendable {
         let credentialsPool = try credentialsFile.open(migrator: Schemas.credentials, key: key)
 
         self.configuration = configuration
+        self.vaultKey = RecordsKey.vaultKey(from: reading.secret)
         self.warnings = reading.warning.map { [$0] } ?? []
         self.sims = SIMStore(
             file: simsFile,

@@ -156,7 +156,10 @@ struct SessionStateTests {
 
     // MARK: Connection IDs
 
-    @Test("A session is found by its connection ID after a restart, wherever its device went", arguments: withConnectionIDs)
+    @Test(
+        "A session is found by its connection ID after a restart, wherever its device went",
+        arguments: withConnectionIDs
+    )
     func moves(_ suite: CipherSuite) throws {
         let link = try Self.link(suite, connectionID: ConnectionIDTests.ours, offer: .serversOnly)
         let early = try Self.capture(link) { try link.sendFromClient([77]) }
@@ -252,8 +255,9 @@ struct SessionStateTests {
     @Test("An encoded state is short, and the same after reading and writing")
     func encoding() throws {
         let plain = try Self.encoded(try Self.link())
+        let own = ConnectionIDOffer.own(ConnectionIDTests.clients)
         let long = try Self.encoded(
-            try Self.link(.ecdhePSKChaCha20, connectionID: ConnectionIDTests.ours, offer: .own(ConnectionIDTests.clients))
+            try Self.link(.ecdhePSKChaCha20, connectionID: ConnectionIDTests.ours, offer: own)
         )
         #expect(plain.count < 450 && long.count < 500)
         #expect(long.count <= DTLSSessionState.maximumEncodedLength)
@@ -333,12 +337,15 @@ struct SessionStateTests {
             }
         }
         try move(100)
-        let before = try Self.residentBytes()
-        let count = 10_000
-        try move(count)
-        // One session holds 2.9 kB; the tests beside this one may have taken some memory as well.
-        let growth = try Self.residentBytes() - before
-        #expect(growth < count * 1_000, "\(growth) bytes")
+        // One session holds 2.9 kB. What leaks, leaks in each round; other tests take memory in some of them.
+        let count = 4_000
+        var growths: [Int] = []
+        for _ in 0..<6 {
+            let before = try Self.residentBytes()
+            try move(count)
+            growths.append(try Self.residentBytes() - before)
+        }
+        #expect(try #require(growths.min()) < count * 500, "\(growths) bytes")
     }
 
     private static func residentBytes() throws -> Int {

@@ -158,9 +158,16 @@ struct TimelineTests {
     }
 
     private static func steps(_ event: AuditEvent) -> [Fields] {
-        guard case .list(let steps)? = Self.fields(event.detail)["timeline"] else { return [] }
-        return steps.compactMap { step in
-            if case .object(let fields) = step { Self.fields(fields) } else { nil }
+        guard case .steps(let steps, let servers)? = Self.fields(event.detail)["timeline"] else { return [] }
+        return steps.map { step in
+            var fields = Fields()
+            step.tell(servers) { name, member in
+                switch member {
+                case .text(let text): fields["\(name)"] = .text(text)
+                case .integer(let number): fields["\(name)"] = .integer(number)
+                }
+            }
+            return fields
         }
     }
 }

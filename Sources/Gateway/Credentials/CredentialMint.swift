@@ -6,7 +6,7 @@ extension OneTimeCredential {
     /// milliseconds share their first four characters: a store that commits them together finds them side by side in its index, and changes
     /// one page of it rather than one for each. Nothing secret is lost: an identity names a key and protects nothing.
     package static func mint(
-        for record: SIMRecord, endpoint: String, server: String, shortServerID: UInt16,
+        for iccid: String, endpoint: String, server: String, shortServerID: UInt16,
         policy: GatewayConfiguration.CredentialPolicy, at time: Int64
     ) -> OneTimeCredential {
         // One call of the generator for both.
@@ -25,7 +25,7 @@ extension OneTimeCredential {
             preconditionFailure("identity-length is checked when the configuration is read")
         }
         return OneTimeCredential(
-            identity: identity, key: key, iccid: record.iccid, endpoint: endpoint,
+            identity: identity, key: key, iccid: iccid, endpoint: endpoint,
             server: server, shortServerID: shortServerID, state: .pending, mintedAt: time
         )
     }

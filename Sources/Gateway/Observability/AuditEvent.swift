@@ -40,6 +40,8 @@ package struct AuditEvent: Sendable, Equatable {
         case boolean(Bool)
         case list([Value])
         case object([Field])
+        /// A list of objects, one for each step of a ``Timeline``; `servers` names those that may be asked.
+        case steps([Timeline.Step], servers: [String])
     }
 
     package struct Field: Sendable, Equatable {

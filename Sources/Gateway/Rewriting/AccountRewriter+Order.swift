@@ -220,11 +220,33 @@ extension AccountRewriter {
 /// What a device says of the version of LwM2M that it speaks, as `lwm2m=1.1` in a query or a list of links.
 enum EnablerVersion {
     /// Whether Server objects of this version have a Registration Priority Order; nil when the text names no version.
-    static func hasPriorities(_ text: some StringProtocol) -> Bool? {
-        guard let key = text.firstRange(of: "lwm2m=") else { return nil }
-        let version = text[key.upperBound...].drop { $0 == "\"" }.prefix { $0.isNumber || $0 == "." }
-        let parts = version.split(separator: ".").map { Int($0) }
-        guard let first = parts.first, let major = first else { return nil }
-        return major > 1 || major == 1 && parts.count > 1 && (parts[1] ?? 0) >= 1
+    static func hasPriorities(_ text: String) -> Bool? {
+        var text = text
+        return text.withUTF8 { self.hasPriorities(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// The same for bytes that may be no text at all.
+    static func hasPriorities(_ bytes: UnsafeRawBufferPointer) -> Bool? {
+        let key: StaticString = "lwm2m="
+        let keyBytes = UnsafeBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount)
+        var rest = bytes[...]
+        while !rest.starts(with: keyBytes) {
+            guard let next = rest.dropFirst().firstIndex(of: keyBytes[0]) else { return nil }
+            rest = bytes[next...]
+        }
+        rest = rest.dropFirst(keyBytes.count)
+        rest = rest.drop { $0 == UInt8(ascii: "\"") }
+        guard let major = Self.number(&rest) else { return nil }
+        guard major == 1, rest.first == UInt8(ascii: ".") else { return major > 1 }
+        rest.removeFirst()
+        return Self.number(&rest).map { $0 >= 1 } ?? false
+    }
+
+    /// Takes the decimal digits at the start; nil when there are none, or too many for the number of a version.
+    private static func number(_ rest: inout Slice<UnsafeRawBufferPointer>) -> Int? {
+        let digits = rest.prefix { $0 >= 48 && $0 <= 57 }
+        guard (1...9).contains(digits.count) else { return nil }
+        rest = rest[digits.endIndex...]
+        return digits.reduce(0) { $0 * 10 + Int($1 - 48) }
     }
 }

@@ -53,7 +53,28 @@ struct JSONWriter {
             }
             self.raw("]")
         case .object(let fields): self.object(fields)
+        case .steps(let steps, let servers): self.steps(steps, servers)
         }
+    }
+
+    private mutating func steps(_ steps: [Timeline.Step], _ servers: [String]) {
+        self.raw("[")
+        for (index, step) in steps.enumerated() {
+            if index > 0 { self.raw(",") }
+            var isFirst = true
+            step.tell(servers) { name, member in
+                self.raw(isFirst ? "{\"" : ",\"")
+                isFirst = false
+                self.raw(name)
+                self.raw("\":")
+                switch member {
+                case .text(let text): self.text(text)
+                case .integer(let number): self.integer(number)
+                }
+            }
+            self.raw("}")
+        }
+        self.raw("]")
     }
 
     mutating func object(_ fields: [AuditEvent.Field]) {

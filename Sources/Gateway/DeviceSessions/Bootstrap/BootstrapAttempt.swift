@@ -120,6 +120,14 @@ extension BootstrapSession {
             self.place = rewriter.bootstrapInstanceID.map { .instance($0) } ?? .unknown
         }
 
+        /// What every record of the journal about it says.
+        struct Origin {
+            let endpoint: String
+            let upstreamURI: String?
+        }
+
+        var origin: Origin { Origin(endpoint: self.endpoint, upstreamURI: self.upstreamURI) }
+
         /// Whether the device has its answer to the Bootstrap-Request.
         var isAnswered: Bool {
             if case .running = self.step { true } else { false }
@@ -164,7 +172,8 @@ extension BootstrapSession {
         func published(
             _ keys: GatewayConfiguration.KeysPerEndpoint, under configuration: GatewayConfiguration
         ) -> [OneTimeCredential] {
-            self.minted.filter { credential in
+            guard configuration.servers.contains(where: { $0.publishedKeys == keys }) else { return [] }
+            return self.minted.filter { credential in
                 configuration.servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
             }
         }

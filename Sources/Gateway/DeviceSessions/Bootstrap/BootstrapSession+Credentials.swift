@@ -5,42 +5,42 @@ internal import Secrets
 extension BootstrapSession {
     /// Sends new credentials and grants for these accounts to the store, and tells the journal of them and of the accounts.
     mutating func keep(
-        _ new: [OneTimeCredential], for accounts: [AccountChange], of attempt: inout Attempt, wallClock: Int64,
-        into actions: inout [Action]
+        _ new: [OneTimeCredential], for accounts: [AccountChange], wallClock: Int64, into actions: inout [Action]
     ) {
+        guard let origin = self.attempt?.origin else { return }
         var minted = new
         for index in minted.indices {
             // Which account it was minted for shows only now.
             minted[index].written = accounts.first { $0.isFor(minted[index]) }?.written
         }
-        attempt.minted += minted
-        let granted = self.grants(for: accounts, of: attempt, wallClock: wallClock)
-        attempt.granted += granted
+        self.attempt?.minted += minted
+        let granted = self.grants(for: accounts, endpoint: origin.endpoint, wallClock: wallClock)
+        self.attempt?.granted += granted
         if !minted.isEmpty || !granted.isEmpty {
-            attempt.storing += 1
+            self.attempt?.storing += 1
             actions.append(.store(minted, grants: granted))
             for credential in minted {
-                actions.append(.journal(self.mintedEvent(credential, of: attempt, wallClock)))
+                actions.append(.journal(self.mintedEvent(credential, of: origin, wallClock)))
             }
-            for grant in granted { actions.append(.journal(self.mintedEvent(grant, of: attempt, wallClock))) }
+            for grant in granted { actions.append(.journal(self.mintedEvent(grant, of: origin, wallClock))) }
         }
         for change in accounts {
-            actions.append(.journal(self.writtenEvent(change, of: attempt, wallClock)))
+            actions.append(.journal(self.writtenEvent(change, of: origin, wallClock)))
         }
     }
 
     /// Leave to register for each relayed server whose account goes out without a key; once in a bootstrap (T30).
-    private func grants(for accounts: [AccountChange], of attempt: Attempt, wallClock: Int64) -> [PlainGrant] {
+    private func grants(for accounts: [AccountChange], endpoint: String, wallClock: Int64) -> [PlainGrant] {
         accounts.compactMap { account in
             guard account.after.securityMode == SecurityMode.noSec.name, let server = account.server,
                 let shortServerID = account.shortServerID,
-                !attempt.granted.contains(where: {
+                self.attempt?.granted.contains(where: {
                     $0.key.server == server && $0.shortServerID == shortServerID && $0.written == account.written
-                }),
+                }) == false,
                 self.configuration.servers.contains(where: { $0.name == server && $0.relay != nil })
             else { return nil }
             return PlainGrant.mint(
-                for: self.subject.record, endpoint: attempt.endpoint, server: server, shortServerID: shortServerID,
+                for: self.subject.record, endpoint: endpoint, server: server, shortServerID: shortServerID,
                 written: account.written, at: wallClock
             )
         }

@@ -15,20 +15,30 @@ extension BootstrapSession {
     func event(
         _ name: AuditEvent.Name, _ time: Int64, of attempt: Attempt, cause: FailureCause? = nil
     ) -> AuditEvent {
-        var event = self.event(name, time, cause: cause, endpoint: attempt.endpoint)
-        event.upstream = attempt.upstreamURI
+        var event = self.event(name, time, of: attempt.origin, cause: cause)
         event.detail = attempt.detail
+        return event
+    }
+
+    private func event(
+        _ name: AuditEvent.Name, _ time: Int64, of origin: Attempt.Origin, cause: FailureCause? = nil
+    ) -> AuditEvent {
+        var event = self.event(name, time, cause: cause, endpoint: origin.endpoint)
+        event.upstream = origin.upstreamURI
         return event
     }
 
     /// Records something about the running attempt.
     func journal(_ name: AuditEvent.Name, _ time: Int64, into actions: inout [Action]) {
-        guard let attempt = self.attempt else { return }
-        actions.append(.journal(self.event(name, time, of: attempt)))
+        // The attempt as a whole would be copied for it.
+        guard let origin = self.attempt?.origin, let detail = self.attempt?.detail else { return }
+        var event = self.event(name, time, of: origin)
+        event.detail = detail
+        actions.append(.journal(event))
     }
 
-    func mintedEvent(_ credential: OneTimeCredential, of attempt: Attempt, _ time: Int64) -> AuditEvent {
-        var event = self.event(.credentialMinted, time, of: attempt)
+    func mintedEvent(_ credential: OneTimeCredential, of origin: Attempt.Origin, _ time: Int64) -> AuditEvent {
+        var event = self.event(.credentialMinted, time, of: origin)
         event.detail = [
             .init("server", .text(credential.server)),
             .init("ssid", .integer(Int64(credential.shortServerID))),
@@ -38,8 +48,8 @@ extension BootstrapSession {
         return event
     }
 
-    func mintedEvent(_ grant: PlainGrant, of attempt: Attempt, _ time: Int64) -> AuditEvent {
-        var event = self.event(.credentialMinted, time, of: attempt)
+    func mintedEvent(_ grant: PlainGrant, of origin: Attempt.Origin, _ time: Int64) -> AuditEvent {
+        var event = self.event(.credentialMinted, time, of: origin)
         event.detail = [
             .init("server", .text(grant.key.server)), .init("ssid", .integer(Int64(grant.shortServerID))),
             .init("security", .text(SecurityMode.noSec.name)),
@@ -47,8 +57,8 @@ extension BootstrapSession {
         return event
     }
 
-    func writtenEvent(_ change: AccountChange, of attempt: Attempt, _ time: Int64) -> AuditEvent {
-        var event = self.event(.bootstrapWritten, time, of: attempt)
+    func writtenEvent(_ change: AccountChange, of origin: Attempt.Origin, _ time: Int64) -> AuditEvent {
+        var event = self.event(.bootstrapWritten, time, of: origin)
         event.detail = [
             .init("instance", .integer(Int64(change.instanceID))),
             .init("account", .text(change.isBootstrapServer ? "bootstrap" : change.server ?? "server")),

@@ -127,30 +127,28 @@ extension BootstrapSession {
     mutating func rewritten(
         _ source: WriteSource, wallClock: Int64, into actions: inout [Action]
     ) throws(RewriteRefusal) -> CoAPRequest {
-        // Taken out while it is worked on; every way out puts it back.
-        guard var attempt = self.attempt.take() else { throw .broken("there is no bootstrap") }
-        defer { self.attempt = attempt }
+        guard let endpoint = self.attempt?.endpoint else { throw .broken("there is no bootstrap") }
         var minted: [OneTimeCredential] = []
-        let record = self.subject.record
+        let iccid = self.subject.record.iccid
         let policy = self.configuration.credentials
-        let endpoint = attempt.endpoint
         func mint(_ server: String, _ shortServerID: UInt16) -> (PSKIdentity, Secret) {
             let credential = OneTimeCredential.mint(
-                for: record, endpoint: endpoint, server: server, shortServerID: shortServerID,
+                for: iccid, endpoint: endpoint, server: server, shortServerID: shortServerID,
                 policy: policy, at: wallClock
             )
             minted.append(credential)
             return (credential.identity, credential.key)
         }
-        let written: RewrittenWrite
+        let result: RewrittenWrite?
         switch source {
         case .upstream(let request, let path):
-            written = try attempt.rewriter.rewrite(
+            result = try self.attempt?.rewriter.rewrite(
                 path: path, contentFormat: request.contentFormat, payload: request.payload, mint: mint
             )
-        case .held(let path): written = try attempt.rewriter.rewriteHeld(path, mint: mint)
+        case .held(let path): result = try self.attempt?.rewriter.rewriteHeld(path, mint: mint)
         }
-        self.keep(minted, for: written.accounts, of: &attempt, wallClock: wallClock, into: &actions)
+        guard let written = result else { throw .broken("there is no bootstrap") }
+        self.keep(minted, for: written.accounts, wallClock: wallClock, into: &actions)
         if !written.serverInstances.isEmpty { actions.append(.serversWritten(written.serverInstances)) }
         var passed = CoAPRequest(.put, path: written.path.segments)
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
@@ -299,7 +297,7 @@ extension BootstrapSession {
             return
         }
         if response.contentFormat == ContentFormat.linkFormat.rawValue,
-            let answer = EnablerVersion.hasPriorities(String(decoding: response.payload, as: UTF8.self))
+            let answer = response.payload.withUnsafeBytes({ EnablerVersion.hasPriorities($0) })
         {
             self.attempt?.rewriter.hasPriorities = answer
         }

@@ -102,22 +102,22 @@ extension BootstrapSession {
     private mutating func rewritten(
         _ response: CoAPResponse, wallClock: Int64, into actions: inout [Action]
     ) throws(RewriteRefusal) -> RewrittenPack {
-        // Taken out while it is worked on; every way out puts it back.
-        guard var attempt = self.attempt.take() else { throw .broken("there is no bootstrap") }
-        defer { self.attempt = attempt }
-        let (record, policy, endpoint) = (self.subject.record, self.configuration.credentials, attempt.endpoint)
+        guard let endpoint = self.attempt?.endpoint else { throw .broken("there is no bootstrap") }
+        let (iccid, policy) = (self.subject.record.iccid, self.configuration.credentials)
         var minted: [OneTimeCredential] = []
-        let pack = try attempt.rewriter.rewrite(
-            pack: response.payload, contentFormat: response.contentFormat
-        ) { server, shortServerID in
+        func mint(_ server: String, _ shortServerID: UInt16) -> (PSKIdentity, Secret) {
             let credential = OneTimeCredential.mint(
-                for: record, endpoint: endpoint, server: server, shortServerID: shortServerID, policy: policy,
+                for: iccid, endpoint: endpoint, server: server, shortServerID: shortServerID, policy: policy,
                 at: wallClock
             )
             minted.append(credential)
             return (credential.identity, credential.key)
         }
-        self.keep(minted, for: pack.accounts, of: &attempt, wallClock: wallClock, into: &actions)
+        let result = try self.attempt?.rewriter.rewrite(
+            pack: response.payload, contentFormat: response.contentFormat, mint: mint
+        )
+        guard let pack = result else { throw .broken("there is no bootstrap") }
+        self.keep(minted, for: pack.accounts, wallClock: wallClock, into: &actions)
         if !pack.serverInstances.isEmpty { actions.append(.serversWritten(pack.serverInstances)) }
         return pack
     }
