@@ -119,6 +119,7 @@ struct ServeService: Service {
             until: {
                 try? await gracefulShutdown()
                 ServiceManager.stopping()
+                self.logger.info("stopping: running bootstraps may finish; a second signal stops at once")
             },
             atOnce: {
                 // The first one began the drain.
