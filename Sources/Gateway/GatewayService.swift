@@ -92,23 +92,35 @@ package final class GatewayService: Sendable {
         await pool.attach(sessions)
         // Before the stores are asked what stands: a change between the two is seen by either.
         let feed = self.environment.records.changes()
-        if let handover { await sessions.prepare(handover) }
+        var effort = Effort()
+        if let handover { await effort.measure { await sessions.prepare(handover) } }
         await pool.start(
             self.configuration.bootstrap.upstreams, relays: self.configuration.servers.compactMap(\.relay)
         )
         let listeners = try await Listener.bindAll(
             self.configuration.listeners, receiver: sessions, loop: self.loop, logger: self.logger
         )
-        await sessions.attach(listeners)
+        await effort.measure { await sessions.attach(listeners) }
+        var restored = await sessions.restored
+        restored.effort = effort
         let changes = Task { await sessions.followChanges(feed) }
         let bound = listeners.map { BoundListener(security: $0.security, address: $0.address) }
-        try await ready(RunningGateway(listeners: bound, restored: await sessions.restored, sockets: listeners, sessions: sessions, pool: pool))
+        try await ready(RunningGateway(listeners: bound, restored: restored, sockets: listeners, sessions: sessions, pool: pool))
         await stop()
         await self.drain(sessions, handsOver: handsOver, atOnce: atOnce)
         changes.cancel()
         let left: Handover?
         if handsOver {
-            left = await sessions.handOver()
+            var effort = Effort()
+            let handover = await effort.measure { await sessions.handOver() }
+            self.logger.info(
+                "sessions gathered for the next start",
+                metadata: [
+                    "sessions": "\(handover.sessions.count)", "registrations": "\(handover.registrations.count)",
+                    "microseconds": "\(effort.wall)", "processor_microseconds": "\(effort.processor)",
+                ]
+            )
+            left = handover
         } else {
             left = nil
             await sessions.stop()

@@ -46,7 +46,8 @@ struct WatchdogTests {
 struct RuntimeDirectoryTests {
     private func configuration(_ runtime: String?) -> BootgateConfiguration {
         var configuration = BootgateConfiguration(
-            gateway: GatewayConfiguration(listeners: [], bootstrap: .init(upstreams: [], account: .init()), servers: []))
+            gateway: GatewayConfiguration(listeners: [], bootstrap: .init(upstreams: [], account: .init()), servers: [])
+        )
         configuration.runtime = runtime
         return configuration
     }

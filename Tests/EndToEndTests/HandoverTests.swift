@@ -43,7 +43,8 @@ struct HandoverTests {
                 try await management.program.event("notification")
             }
             #expect(FileManager.default.fileExists(atPath: stage.sessionFile))
-            let before = management.program.output.events("notification").compactMap { $0.integer("observe") }.max() ?? 0
+            let before =
+                management.program.output.events("notification").compactMap { $0.integer("observe") }.max() ?? 0
             let again = try await stage.restart(gateway)
             #expect(!FileManager.default.fileExists(atPath: stage.sessionFile))
             let takenUp = try await self.takenUp(by: again)
@@ -59,7 +60,8 @@ struct HandoverTests {
             #expect(Set(events.compactMap { $0.text("peer") }).count == 1)
             #expect(device.output.events("registered").count == 1 && device.output.events("connecting").count == 2)
             #expect(again.journal.output.events("registration.closed").isEmpty)
-            #expect(again.journal.output.events("registration.opened").filter { $0.text("iccid") == sim.iccid }.count == 1)
+            #expect(
+                again.journal.output.events("registration.opened").filter { $0.text("iccid") == sim.iccid }.count == 1)
             let counters = try await again.countersAtStop()
             #expect((counters.text("handshakes_completed") ?? "0") == "0")
             try await stage.verifyJournal(of: again)

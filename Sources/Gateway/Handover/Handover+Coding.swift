@@ -66,7 +66,8 @@ extension Handover {
         }
         self.ports = try reader.readArray(limit: Limit.ports) { reader throws(HandoverFormatError) in
             Port(
-                local: try reader.readAddress(), remote: try reader.readAddress(), remaining: try reader.read(UInt32.self)
+                local: try reader.readAddress(), remote: try reader.readAddress(),
+                remaining: try reader.read(UInt32.self)
             )
         }
         guard reader.left == 0 else { throw reader.malformed("something follows its end") }

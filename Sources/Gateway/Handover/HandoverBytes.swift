@@ -90,7 +90,9 @@ struct HandoverReader {
         return UnsafeRawBufferPointer(rebasing: self.bytes[self.offset..<self.offset + length])
     }
 
-    mutating func readBytes(limit: Int) throws(HandoverFormatError) -> [UInt8] { Array(try self.readSlice(limit: limit)) }
+    mutating func readBytes(limit: Int) throws(HandoverFormatError) -> [UInt8] {
+        Array(try self.readSlice(limit: limit))
+    }
 
     mutating func readText(limit: Int) throws(HandoverFormatError) -> String {
         guard let text = String(validating: try self.readSlice(limit: limit), as: UTF8.self) else {

@@ -19,14 +19,20 @@ package struct RestorationSummary: Sendable, Equatable {
     package var sessionsGivenUp = 0
     /// Registrations whose devices register again; each one has its record in the journal.
     package var registrationsGivenUp = 0
+    package var effort = Effort()
 
     package init() {}
+
+    /// There was nothing to take up.
+    package var isEmpty: Bool {
+        self.sessions + self.registrations + self.sessionsGivenUp + self.registrationsGivenUp == 0
+    }
 }
 
 /// What the stores say now of everything in a hand-over.
 struct PresentStanding {
     var identities: [PSKIdentity: IdentityResolution] = [:]
-    /// SIM records by the source addresses of plain sessions, and by ICCID for plain registrations.
+    /// SIM records by the source addresses of plain sessions, and by ICCID where no credential leads to them.
     var addresses: [IPAddress: SIMRecord] = [:]
     var records: [String: SIMRecord] = [:]
     var grants: [PlainGrant.Key: PlainGrant] = [:]
@@ -58,7 +64,12 @@ struct PresentStanding {
         for batch in Self.batches(Array(keys)) {
             for (key, grant) in zip(batch, try await credentials.grants(for: batch)) { self.grants[key] = grant }
         }
-        for iccid in Set(keys.map(\.iccid)) { self.records[iccid] = try await records.record(iccid: iccid) }
+        // A SIM that was suspended or removed has lost its credentials with that: the cause is the SIM's.
+        let lost = handover.registrations.filter { saved in
+            guard case .identity(let identity) = saved.right else { return true }
+            return !(self.identities[identity]?.isEntitled ?? false)
+        }
+        for iccid in Set(lost.map(\.iccid)) { self.records[iccid] = try await records.record(iccid: iccid) }
     }
 
     private static func batches<Element>(_ all: [Element]) -> [[Element]] {
@@ -70,12 +81,12 @@ struct PresentStanding {
         switch saved.right {
         case .identity(let identity):
             switch self.identities[identity] {
-            case nil, .unknown: return .failure(GivenUp(.revoked))
+            case nil, .unknown: return .failure(GivenUp(self.end(of: saved.iccid)))
             case .bootstrap: return .failure(GivenUp(.credentialEnded))
             case .registration(let credential, let record):
                 if let cause = Self.obstacle(record) { return .failure(GivenUp(cause)) }
                 switch credential.state {
-                case .revoked: return .failure(GivenUp(.revoked))
+                case .revoked: return .failure(GivenUp(self.end(of: saved.iccid)))
                 case .replaced, .expired: return .failure(GivenUp(.credentialEnded))
                 case .pending, .active: break
                 }
@@ -114,6 +125,12 @@ struct PresentStanding {
         }
     }
 
+    /// Why a SIM that had a credential has it no more.
+    private func end(of iccid: String) -> FailureCause {
+        guard let record = self.records[iccid] else { return .removed }
+        return Self.obstacle(record) ?? .revoked
+    }
+
     private static func obstacle(_ record: SIMRecord) -> FailureCause? {
         switch record.status {
         case .suspended: .suspended
@@ -132,5 +149,13 @@ struct PresentStanding {
             self.cause = cause
             self.reason = reason
         }
+    }
+}
+
+extension IdentityResolution {
+    /// A one-time identity that is in use.
+    fileprivate var isEntitled: Bool {
+        guard case .registration(let credential, _) = self else { return false }
+        return credential.state == .pending || credential.state == .active
     }
 }

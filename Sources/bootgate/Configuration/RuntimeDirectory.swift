@@ -23,7 +23,9 @@ extension BootgateConfiguration {
     ) -> RuntimeDirectory {
         if let runtime { return .directory(runtime) }
         // Several are separated by colons; ours is the first.
-        if let first = environment?.split(separator: ":").first, first.hasPrefix("/") { return .directory(String(first)) }
+        if let first = environment?.split(separator: ":").first, first.hasPrefix("/") {
+            return .directory(String(first))
+        }
         return isWritable(RuntimeDirectory.usual) ? .directory(RuntimeDirectory.usual) : .none
     }
 }

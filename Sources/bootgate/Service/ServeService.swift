@@ -136,13 +136,15 @@ struct ServeService: Service {
     // MARK: - Hand-over
 
     private func tell(of restored: RestorationSummary) -> [AuditEvent.Field] {
-        guard restored != RestorationSummary() else { return [] }
+        guard !restored.isEmpty else { return [] }
         self.logger.info(
             "sessions taken up from the last run",
             metadata: [
                 "sessions": "\(restored.sessions)", "registrations": "\(restored.registrations)",
                 "sessions_given_up": "\(restored.sessionsGivenUp)",
                 "registrations_given_up": "\(restored.registrationsGivenUp)",
+                "microseconds": "\(restored.effort.wall)",
+                "processor_microseconds": "\(restored.effort.processor)",
             ]
         )
         return [

@@ -30,18 +30,22 @@ struct SessionHandover: Sendable {
     /// False when the next run will know nothing of it.
     func save(_ handover: Handover) async -> Bool {
         do {
-            let length = try await NIOThreadPool.singleton.runIfActive {
-                var body = handover.encoded()
-                defer { body.wipe() }
-                let length = body.count
-                try self.vault.save(&body)
-                return length
+            var effort = Effort()
+            let length = try await effort.measure {
+                try await NIOThreadPool.singleton.runIfActive {
+                    var body = handover.encoded()
+                    defer { body.wipe() }
+                    let length = body.count
+                    try self.vault.save(&body)
+                    return length
+                }
             }
             self.logger.info(
                 "sessions handed over to the next start",
                 metadata: [
                     "sessions": "\(handover.sessions.count)", "registrations": "\(handover.registrations.count)",
-                    "bytes": "\(length)",
+                    "bytes": "\(length)", "microseconds": "\(effort.wall)",
+                    "processor_microseconds": "\(effort.processor)",
                 ]
             )
             return true
