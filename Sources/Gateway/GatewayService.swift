@@ -105,7 +105,11 @@ package final class GatewayService: Sendable {
         restored.effort = effort
         let changes = Task { await sessions.followChanges(feed) }
         let bound = listeners.map { BoundListener(security: $0.security, address: $0.address) }
-        try await ready(RunningGateway(listeners: bound, restored: restored, sockets: listeners, sessions: sessions, pool: pool))
+        try await ready(
+            RunningGateway(
+                listeners: bound, restored: restored, sockets: listeners, sessions: sessions, pool: pool
+            )
+        )
         await stop()
         await self.drain(sessions, handsOver: handsOver, atOnce: atOnce)
         changes.cancel()

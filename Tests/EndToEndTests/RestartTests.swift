@@ -60,7 +60,9 @@ struct RestartTests {
         }
     }
 
-    @Test("After kill -9 of the gateway an Update goes to the server, and the device registers again", arguments: [true, false])
+    @Test(
+        "After kill -9 of the gateway an Update goes to the server, and the device registers again",
+        arguments: [true, false])
     func gateway(isSecure: Bool) async throws {
         try await Stage.run { stage in
             let (gateway, _, management) = try await stage.managed([

@@ -1,5 +1,6 @@
 import CoAP
 import DTLS
+import Glibc
 import Logging
 import LwM2M
 import NIOCore
@@ -20,8 +21,14 @@ final class HandoverStage {
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     /// Chosen by the system at the first start.
     private(set) var port: UInt16 = 0
+    /// Of this stage alone: elsewhere another test may take a port between two runs.
+    let ip: IPAddress
+
+    private static let count = Atomic<UInt32>(0)
 
     init() throws {
+        let number = Self.count.add(1, ordering: .relaxed).newValue % 250
+        self.ip = IPAddress(ipv4: 0x7FC8_0001 + ((UInt32(truncatingIfNeeded: getpid()) & 0xFF) << 8) + number)
         self.bootstrap = ServerScript(try TestSocket())
         self.management = ServerScript(try TestSocket())
     }
@@ -46,7 +53,7 @@ final class HandoverStage {
     ) async throws -> Run {
         let device = GatewayConfiguration.DeviceURIs(secure: Rewriting.uri("coaps://edge.example.net"))
         var configuration = GatewayConfiguration(
-            listeners: [.init(security: .dtls, address: IPAddress(ipv4: 0x7F00_0001), port: self.port)],
+            listeners: [.init(security: .dtls, address: self.ip, port: self.port)],
             bootstrap: .init(upstreams: [PoolFixture.upstream(self.bootstrap.socket.address)], account: device),
             servers: [
                 .init(
@@ -59,7 +66,7 @@ final class HandoverStage {
         configuration.deviceTransmission.piggybackWait = .seconds(20)
         configuration.upstreamTransmission.acknowledgementTimeout = .seconds(20)
         configuration.pool.minimumIdle = 1
-        configuration.pool.from = [IPAddress(ipv4: 0x7F00_0001)]
+        configuration.pool.from = [self.ip]
         configuration.drain = .milliseconds(1)
         adjust(&configuration)
         let service = GatewayService(
@@ -130,9 +137,8 @@ final class ChangingRecords: RecordStore, CredentialStore {
     func record(iccid: String) async throws -> SIMRecord? {
         for number in 1...9 {
             guard let identity = PSKIdentity(StagedRecords.meter(number)) else { continue }
-            if case .bootstrap(let record)? = try await self.resolve(identities: [identity]).first, record.iccid == iccid {
-                return record
-            }
+            guard case .bootstrap(let record)? = try await self.resolve(identities: [identity]).first else { continue }
+            if record.iccid == iccid { return record }
         }
         return nil
     }

@@ -144,7 +144,7 @@ struct HandoverTests {
         let first = try await stage.start()
         let device = try await stage.register(at: first)
         let left = try await first.stop()
-        let thief = try TestSocket(port: left.registrations[0].local.port)
+        let thief = try TestSocket("\(stage.ip)", port: left.registrations[0].local.port)
         let second = try await stage.start(restoring: left)
         #expect(second.gateway.restored.sessions == 1 && second.gateway.restored.registrations == 0)
         let closed = try #require(stage.closed().first)

@@ -18,7 +18,8 @@ package enum DeviceAnswer {
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
         case .noRouteForServer, .publicationRefused, .publicationUnreachable, .publicationSilent, .deviceUnreachable,
-            .lifetimeOver, .portTaken, .listenerGone, .deviceRefused, .finishRefused, .superseded, .upstreamMalformed, .internal:
+            .lifetimeOver, .portTaken, .listenerGone, .deviceRefused, .finishRefused, .superseded, .upstreamMalformed,
+            .internal:
             CoAPResponse(.internalServerError)
         }
     }

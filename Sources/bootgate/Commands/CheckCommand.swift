@@ -44,7 +44,8 @@ struct CheckCommand: AsyncParsableCommand {
                 JSONText.line([
                     "good": true, "listeners": gateway.listeners.count, "bootstrap-servers": upstreams,
                     "servers": servers, "devices": capacity.sockets, "ports-per-address": capacity.portsPerAddress,
-                    "sessions": sessions, "runtime": runtime ?? "", "wolfssl": DTLSLibrary.version, "missing-suites": missing.map { "\($0)" },
+                    "sessions": sessions, "runtime": runtime ?? "",
+                    "wolfssl": DTLSLibrary.version, "missing-suites": missing.map { "\($0)" },
                 ])
             )
         }
