@@ -15,30 +15,6 @@ extension BoundListener: CustomStringConvertible {
     package var description: String { "\(self.security == .dtls ? "coaps" : "coap")://\(self.address)" }
 }
 
-/// A gateway that runs, for those who watch it. Any task may ask; what is asked for is gathered on the event loop.
-package struct RunningGateway: Sendable {
-    /// In the order of the configuration.
-    package let listeners: [BoundListener]
-    /// What became of a hand-over.
-    package let restored: RestorationSummary
-    fileprivate let sockets: [Listener]
-    fileprivate let sessions: DeviceSessions
-    fileprivate let pool: UpstreamPool
-
-    package func statistics() async -> GatewayStatistics {
-        let occupancy = await self.sessions.occupancy
-        var sockets: [GatewayStatistics.Socket] = []
-        for (listener, socket) in zip(self.listeners, self.sockets) {
-            sockets.append(.init(listener: listener, counters: await socket.counters))
-        }
-        return GatewayStatistics(
-            counters: await self.sessions.counters, sessions: occupancy.sessions, halfOpen: occupancy.halfOpen,
-            registrations: occupancy.registrations, sockets: sockets, pool: await self.pool.counters,
-            upstreams: await self.pool.statistics(), isDraining: occupancy.isDraining
-        )
-    }
-}
-
 /// The gateway as something that runs: sockets, sessions and pool of one shard, from start to stop.
 package final class GatewayService: Sendable {
     private let configuration: GatewayConfiguration
@@ -57,11 +33,10 @@ package final class GatewayService: Sendable {
         self.loop = loop
         self.logger = logger
         var environment = DeviceSessions.Environment(
-            configuration: configuration, records: records, credentials: credentials,
+            configuration: configuration.withLimits(), records: records, credentials: credentials,
             publications: publications, audit: audit, logger: logger,
             now: { .now }, wallClock: WallClock.microseconds, seed: UInt64.random(in: .min ... .max)
         )
-        environment.configuration.limits.sessions = configuration.limits.sessions ?? SessionCapacity.current()
         environment.rebootstraps = rebootstraps
         environment.traces = traces
         self.environment = environment
@@ -104,14 +79,14 @@ package final class GatewayService: Sendable {
         var restored = await sessions.restored
         restored.effort = effort
         let changes = Task { await sessions.followChanges(feed) }
-        let bound = listeners.map { BoundListener(security: $0.security, address: $0.address) }
+        let state = GatewayState(self.configuration, listeners)
         try await ready(
             RunningGateway(
-                listeners: bound, restored: restored, sockets: listeners, sessions: sessions, pool: pool
+                state: state, restored: restored, sessions: sessions, pool: pool, loop: self.loop, logger: self.logger
             )
         )
         await stop()
-        await self.drain(sessions, handsOver: handsOver, atOnce: atOnce)
+        await self.drain(sessions, state.current.configuration.drain, handsOver: handsOver, atOnce: atOnce)
         changes.cancel()
         let left: Handover?
         if handsOver {
@@ -131,7 +106,7 @@ package final class GatewayService: Sendable {
         }
         let counters = await sessions.counters.metadata
         self.logger.info("gateway stopped", metadata: counters)
-        for listener in listeners { await listener.close() }
+        for socket in state.sockets { await socket.listener.close() }
         await pool.stop()
         return left
     }
@@ -140,11 +115,11 @@ package final class GatewayService: Sendable {
     private static let settling = Duration.seconds(1)
 
     private func drain(
-        _ sessions: DeviceSessions, handsOver: Bool, atOnce: @escaping @Sendable () async -> Void
+        _ sessions: DeviceSessions, _ limit: Duration, handsOver: Bool, atOnce: @escaping @Sendable () async -> Void
     ) async {
         await sessions.drain()
-        let deadline = Instant.now.advanced(by: self.configuration.drain)
-        let settled = Instant.now.advanced(by: handsOver ? min(Self.settling, self.configuration.drain) : .zero)
+        let deadline = Instant.now.advanced(by: limit)
+        let settled = Instant.now.advanced(by: handsOver ? min(Self.settling, limit) : .zero)
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
                 while !Task.isCancelled {

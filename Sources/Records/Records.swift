@@ -20,6 +20,7 @@ package final class Records: Sendable {
     let configuration: RecordsConfiguration
     /// What saved sessions are sealed with.
     let vaultKey: SymmetricKey
+    let lifetimes: LifetimePolicy
     let outbox: Outbox
     let credentialTable: CredentialTable
     private let grantTable: GrantTable
@@ -45,8 +46,10 @@ package final class Records: Sendable {
         let simsPool = try simsFile.open(migrator: Schemas.sims, key: key)
         let credentialsPool = try credentialsFile.open(migrator: Schemas.credentials, key: key)
 
+        let lifetimes = LifetimePolicy(configuration.lifetimes)
         self.configuration = configuration
         self.vaultKey = RecordsKey.vaultKey(from: reading.secret)
+        self.lifetimes = lifetimes
         self.warnings = reading.warning.map { [$0] } ?? []
         self.sims = SIMStore(
             file: simsFile,
@@ -58,17 +61,17 @@ package final class Records: Sendable {
         self.credentials = CredentialLister(
             file: credentialsFile,
             pool: credentialsPool,
-            lifetimes: configuration.lifetimes,
+            policy: lifetimes,
             clock: configuration.clock
         )
         self.outbox = Outbox(file: simsFile, pool: simsPool)
-        self.credentialTable = CredentialTable(key: key, lifetimes: configuration.lifetimes)
-        self.grantTable = GrantTable(key: key, lifetimes: configuration.lifetimes)
+        self.credentialTable = CredentialTable(key: key, lifetimes: lifetimes)
+        self.grantTable = GrantTable(key: key, policy: lifetimes)
         self.lookup = try Lookup(
             sims: simsFile,
             credentials: credentialsFile,
             key: key,
-            lifetimes: configuration.lifetimes,
+            lifetimes: lifetimes,
             clock: configuration.clock,
             logger: logger
         )

@@ -133,7 +133,7 @@ struct HandoverTests {
         let left = try await first.stop()
         let second = try await stage.start(restoring: left) { $0.listeners[0].port = 0 }
         #expect(second.gateway.restored.sessions == 0 && second.gateway.restored.registrations == 0)
-        #expect(stage.closed().map(\.cause) == [.listenerGone])
+        #expect(stage.closed().map(\.cause) == [.listenerRemoved])
         _ = try await second.stop()
         try await stage.end()
     }

@@ -203,6 +203,7 @@ extension DeviceSessions {
             session.layer.respond(to: id, CoAPResponse(.badOption), now: work.now, into: &work.events)
             return
         }
+        session.bootstrap?.adopt(self.shared)
         let answer: CoAPResponse
         switch (request.code, request.uriPath ?? [""]) {
         case (.post, ["bs"]):

@@ -129,7 +129,7 @@ extension DeviceSessions {
     /// The server whose registrations come in at this port: the one that the listener names, or the only one.
     private func relayRule(of session: DeviceSession) -> (name: String, relay: GatewayConfiguration.Upstream)? {
         let relays = self.configuration.servers.filter { $0.relay != nil }
-        let name = self.listeners[session.peer.key.listener].configuration.server
+        let name = self.listenerEntries[session.peer.key.listener].server
         let rule = name == nil ? (relays.count == 1 ? relays.first : nil) : relays.first { $0.name == name }
         return rule.flatMap { rule in rule.relay.map { (rule.name, $0) } }
     }

@@ -14,11 +14,12 @@ package enum DeviceAnswer {
         case .notBootstrapped, .credentialEnded: CoAPResponse(.forbidden)
         case .upstreamRefused: CoAPResponse(upstreamCode ?? .badGateway)
         case .upstreamSilent: CoAPResponse(.gatewayTimeout)
-        case .upstreamUnreachable, .upstreamHandshake, .limit, .storeUnavailable, .shutdown:
+        case .upstreamUnreachable, .upstreamHandshake, .limit, .storeUnavailable, .shutdown,
+            .listenerRemoved:
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
         case .noRouteForServer, .publicationRefused, .publicationUnreachable, .publicationSilent, .deviceUnreachable,
-            .lifetimeOver, .portTaken, .listenerGone, .deviceRefused, .finishRefused, .superseded, .upstreamMalformed,
+            .lifetimeOver, .portTaken, .deviceRefused, .finishRefused, .superseded, .upstreamMalformed,
             .internal:
             CoAPResponse(.internalServerError)
         }

@@ -152,8 +152,8 @@ extension DeviceSessions {
             guard let registration else { return }
             self.restored.registrations -= 1
             self.restored.registrationsGivenUp += 1
-            self.failures.report(.listenerGone, iccid: saved.iccid, peer: saved.peer, now: now)
-            self.endRegistration(registration, cause: .listenerGone, now: now)
+            self.failures.report(.listenerRemoved, iccid: saved.iccid, peer: saved.peer, now: now)
+            self.endRegistration(registration, cause: .listenerRemoved, now: now)
             return
         }
         let key = PeerKey(listener: listener, address: saved.peer)

@@ -34,9 +34,9 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case lifetimeOver = "lifetime over"
     /// After a restart: somebody else has the port by which the server knows the device.
     case portTaken = "upstream port taken"
-    /// After a restart: the gateway does not listen any more where the device sends to.
-    case listenerGone = "listener gone"
     case limit
+    /// A new configuration has taken away the address at which the device was.
+    case listenerRemoved = "listener removed"
     case shutdown = "gateway stopping"
     case `internal`
 
@@ -53,8 +53,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
             .publicationUnreachable, .publicationSilent, .unsupported:
             .upstream
-        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .shutdown, .portTaken,
-            .listenerGone:
+        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .listenerRemoved,
+            .shutdown, .portTaken:
             .operator
         case .storeUnavailable, .limit, .internal: .gateway
         }

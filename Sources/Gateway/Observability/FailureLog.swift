@@ -94,8 +94,9 @@ extension FailureCause {
         case .portTaken:
             "nothing: the device registers again; keep other programs away from the range of ports, or give the gateway "
                 + "addresses of its own with `pool.from`"
-        case .listenerGone: "nothing, if devices know the new address: they shake hands there and register again"
         case .limit: "raise the limit that is reached, or add capacity"
+        case .listenerRemoved:
+            "nothing, if devices are told another address; otherwise name the address in `listeners` again and reload"
         case .shutdown: "nothing: the gateway is stopping"
         case .internal: "report this with the log"
         }

@@ -35,6 +35,7 @@ extension PoolStateMachine {
         self.setHoldsRegistration(socket, false)
         self.setState(socket, .idle(since: now))
         self.serveWaiters(upstream, fresh: isFresh ? socket : nil, now: now)
+        self.closeIfUnwanted(socket, now: now)
         if self.waitingCount > 0 { self.supplyAll(now: now) }
     }
 

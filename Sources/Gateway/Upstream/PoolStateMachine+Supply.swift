@@ -103,7 +103,8 @@ extension PoolStateMachine {
             let state = self.upstreams[upstream]
             // While somebody waits, the idle ones still rest.
             let ready = state.waitingCount > 0 ? 0 : state.idleCount
-            guard ready + state.openingCount < self.settings.minimumIdle + state.waitingCount else { return }
+            let minimum = state.isRetired ? 0 : self.settings.minimumIdle
+            guard ready + state.openingCount < minimum + state.waitingCount else { return }
             if self.socketCount >= self.settings.maximumSockets {
                 // Only somebody who waits is worth an idle socket of another upstream.
                 guard state.waitingCount > state.openingCount, self.evictIdle(except: upstream, now: now) else {
@@ -139,7 +140,7 @@ extension PoolStateMachine {
         now: Instant
     ) -> (index: Int?, address: IPAddress?)? {
         let addresses = self.settings.localAddresses
-        let fitting = addresses.indices.filter { addresses[$0].isIPv4 == remote.ip.isIPv4 }
+        let fitting = self.localAddresses(for: remote)
         guard !fitting.isEmpty else { return (nil, nil) }
         let usable = fitting.filter { index in
             if let paused = self.localPausedUntil[index], now < paused { return false }

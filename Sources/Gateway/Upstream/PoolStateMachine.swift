@@ -123,6 +123,8 @@ struct PoolStateMachine: Sendable {
     }
 
     struct Upstream: Sendable {
+        /// The configuration names it no more: no sockets but for those who wait, and none stays.
+        var isRetired = false
         var security = Security.none
         var address: PeerAddress?
         var health = UpstreamHealth()
@@ -157,7 +159,7 @@ struct PoolStateMachine: Sendable {
         let remote: PeerAddress
     }
 
-    let settings: Settings
+    var settings: Settings
     var upstreams: [Upstream] = []
     var sockets: [Socket] = []
     var freeSlots: [Int] = []
@@ -167,12 +169,14 @@ struct PoolStateMachine: Sendable {
     /// get one of them rests first.
     var hotPorts: [PortKey: Instant] = [:]
     var hotPortQueue = FIFO<(key: PortKey, until: Instant)>()
-    /// All waits are equally long, so their ends come in order.
+    /// All waits are equally long, so their ends come in order; after a change of `wait` for a moment nearly so.
     var waitQueue = FIFO<(lease: LeaseID, until: Instant)>()
     var timers = DeadlineHeap<SocketID>()
     var actions = FIFO<Action>()
     var localUse: [Int]
     var localPausedUntil: [Instant?]
+    /// Numbers of local addresses that the configuration names no more.
+    var retiredLocals: Set<Int> = []
     /// No socket is made before this.
     var openingPausedUntil: Instant?
     var isStopped = false

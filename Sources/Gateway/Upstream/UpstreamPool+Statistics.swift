@@ -42,6 +42,6 @@ extension UpstreamPool {
             case .quarantined: all[socket.upstream].quarantined += 1
             }
         }
-        return all
+        return all.indices.filter { !self.isGone(all[$0], $0) }.map { all[$0] }
     }
 }

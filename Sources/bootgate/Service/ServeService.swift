@@ -6,6 +6,7 @@ internal import NIOCore
 internal import Publishing
 internal import Records
 internal import ServiceLifecycle
+internal import Synchronization
 internal import UnixSignals
 
 /// The gateway with its stores and its journal, from start to stop.
@@ -13,9 +14,12 @@ struct ServeService: Service {
     let configuration: BootgateConfiguration
     let records: Records
     let journal: AuditJournal
-    /// Nil when no server is told keys.
-    let publisher: HTTPPublisher?
+    let publisher: PublisherSwitch
     let admin: AdminSettings
+    let access: AdminAccess
+    let reloader: Reloader
+    /// Each SIGHUP.
+    let hangups: UnixSignalsSequence
     /// Nil when sessions end with the gateway.
     let handover: SessionHandover?
     let logger: Logger
@@ -28,13 +32,12 @@ struct ServeService: Service {
         // What commands changed while no gateway ran counts from the first datagram on.
         try await self.records.settle(into: self.journal)
         let maintenance = Task { await self.records.maintain(into: self.journal, logger: self.logger) }
-        let publications = self.publisher.map { publisher in
-            PublicationDesk(
-                publisher: publisher, store: self.records, audit: self.journal, wallClock: WallClock.microseconds,
-                logger: self.logger
-            )
-        }
-        let publishing = Task { await publications?.run() }
+        let publications = PublicationDesk(
+            publisher: self.publisher, store: self.records, audit: self.journal, wallClock: WallClock.microseconds,
+            logger: self.logger
+        )
+        let publishing = PublishingTask(publications)
+        if !self.configuration.publications.isEmpty { publishing.start() }
         let gateway = GatewayService(
             configuration: self.configuration.gateway, records: self.records, credentials: self.records,
             publications: publications, rebootstraps: self.records, traces: self.records, audit: self.journal,
@@ -50,14 +53,15 @@ struct ServeService: Service {
             self.records.close()
         }
         // Before the stores close: what is being told to a server is written down.
-        let result = await self.run(gateway, watch)
-        publishing.cancel()
-        await publishing.value
-        await self.publisher?.close()
+        let result = await self.run(gateway, watch, publishing)
+        await publishing.stop()
+        await self.publisher.close()
         try result.get()
     }
 
-    private func run(_ gateway: GatewayService, _ watch: GatewayWatch) async -> Result<Void, any Error> {
+    private func run(
+        _ gateway: GatewayService, _ watch: GatewayWatch, _ publishing: PublishingTask
+    ) async -> Result<Void, any Error> {
         let monitoring: Task<Void, Never>
         do {
             monitoring = try await self.beginMonitoring(watch)
@@ -66,7 +70,7 @@ struct ServeService: Service {
         }
         let result: Result<Void, any Error>
         do {
-            try await self.serve(gateway, watch)
+            try await self.serve(gateway, watch, publishing)
             result = .success(())
         } catch {
             result = .failure(error)
@@ -79,7 +83,7 @@ struct ServeService: Service {
     /// Opens what monitoring reads. It sees the gateway come and go, so its server is there first and leaves last: in a
     /// task that hears nothing of the shutdown.
     private func beginMonitoring(_ watch: GatewayWatch) async throws -> Task<Void, Never> {
-        let server = AdminServer(self.admin, logger: self.logger) { await watch.observation() }
+        let server = AdminServer(self.admin, access: self.access, logger: self.logger) { await watch.observation() }
         let (outcomes, outcome) = AsyncThrowingStream.makeStream(of: Void.self)
         let (admin, logger) = (self.admin, self.logger)
         let task = Task.detached {
@@ -98,8 +102,16 @@ struct ServeService: Service {
         return task
     }
 
-    private func serve(_ gateway: GatewayService, _ watch: GatewayWatch) async throws {
-        defer { watch.set(nil) }
+    private func serve(
+        _ gateway: GatewayService, _ watch: GatewayWatch, _ publishing: PublishingTask
+    ) async throws {
+        let (hangups, reloader) = (self.hangups, self.reloader)
+        // Also hears those that come while the gateway drains, so that each gets its line.
+        let reloading = Mutex<Task<Void, Never>?>(nil)
+        defer {
+            watch.set(nil)
+            reloading.withLock { $0?.cancel() }
+        }
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         let handover = await self.handover?.take()
         let watchdog = Watchdog.interval.map { interval in
@@ -110,15 +122,18 @@ struct ServeService: Service {
             restoring: handover, handsOver: self.handover != nil,
             ready: { running in
                 watch.set(running)
+                await reloader.begin(running) { publishing.start() }
                 let addresses = running.listeners.map(\.description)
                 self.note(
                     .gatewayStarted, [.init("version", .text(Bootgate.version))] + self.tell(of: running.restored))
                 Terminal.announce("ready " + addresses.joined(separator: " "))
-                ServiceManager.ready(addresses)
+                ServiceManager.ready(running)
+                reloading.withLock { $0 = Task.detached { for await _ in hangups { await reloader.reload() } } }
             },
             until: {
                 try? await gracefulShutdown()
-                ServiceManager.stopping()
+                await reloader.stop()
+                ServiceManager.notify("STOPPING=1")
                 self.logger.info("stopping: running bootstraps may finish; a second signal stops at once")
             },
             atOnce: {

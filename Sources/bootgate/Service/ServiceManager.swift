@@ -2,19 +2,6 @@ internal import Glibc
 
 /// What the service manager wants to know (`sd_notify`): a datagram to the socket that it names, and nothing without one.
 enum ServiceManager {
-    /// Devices may come. Also the end of ``reloading()``.
-    static func ready(_ addresses: [String]) { self.notify("READY=1\nSTATUS=\(addresses.joined(separator: " "))") }
-
-    /// A reload begins; ``ready(_:)`` ends it, whatever its outcome.
-    static func reloading() {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        let microseconds = Int64(time.tv_sec) &* 1_000_000 &+ Int64(time.tv_nsec) / 1_000
-        self.notify("RELOADING=1\nMONOTONIC_USEC=\(microseconds)")
-    }
-
-    static func stopping() { self.notify("STOPPING=1") }
-
     static func notify(_ state: String) {
         guard let name = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }),
             name.hasPrefix("/") || name.hasPrefix("@")

@@ -72,7 +72,7 @@ package struct BootstrapSession: Sendable {
 
     var subject: Subject
     /// Shared by all sessions: a copy in each would be larger than the rest of it.
-    private let shared: Shared<GatewayConfiguration>
+    private var shared: Shared<GatewayConfiguration>
     var configuration: GatewayConfiguration { self.shared.value }
     /// Changed where it stands. Copying it out and back would count references to all that it holds, with every event.
     var attempt: Attempt?
@@ -93,6 +93,12 @@ package struct BootstrapSession: Sendable {
 
     /// The record has changed; what comes from now on is judged by the new one.
     package mutating func update(_ record: SIMRecord) { self.subject.record = record }
+
+    /// The next bootstrap is to follow this configuration; one that runs goes on with the one that it began with.
+    package mutating func adopt(_ configuration: Shared<GatewayConfiguration>) {
+        guard !self.isRunning, self.shared !== configuration else { return }
+        self.shared = configuration
+    }
 
     /// True between a Bootstrap-Request that was let through and its end.
     package var isRunning: Bool { self.attempt != nil }
