@@ -165,6 +165,7 @@ let package = Package(
             dependencies: [
                 "bootgate", "Admin", "Gateway", "Records", "LwM2M", "DTLS", "CoAP",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
             ]
         ),
         // What the fuzzer runs on its inputs, and the tests on the ones that are kept in `Fuzzing/Corpora`.

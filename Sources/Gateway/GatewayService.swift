@@ -46,9 +46,18 @@ package final class GatewayService: Sendable {
     ///
     /// `ready` is called once, when every listener is bound.
     /// Throws when a listener cannot be bound or the DTLS library cannot serve.
+    ///
+    /// - Parameters:
+    ///   - handover: What an earlier run has left; taken up before the first datagram.
+    ///   - handsOver: Whether sessions and registrations are to go on in the next run. They end here otherwise.
+    ///   - atOnce: Returns when the drain is to be cut short.
+    /// - Returns: What the next run goes on with. It holds keys, and may be taken up once.
+    @discardableResult
     package func run(
-        ready: @Sendable (RunningGateway) async throws -> Void, until stop: @Sendable () async -> Void
-    ) async throws {
+        restoring handover: Handover? = nil, handsOver: Bool = false,
+        ready: @Sendable (RunningGateway) async throws -> Void, until stop: @Sendable () async -> Void,
+        atOnce: @escaping @Sendable () async -> Void = GatewayService.never
+    ) async throws -> Handover? {
         let pool = UpstreamPool(
             loop: self.loop, policy: self.configuration.pool,
             transmission: self.configuration.upstreamTransmission, dtls: self.configuration.dtls, logger: self.logger,
@@ -56,32 +65,76 @@ package final class GatewayService: Sendable {
         )
         let sessions = try DeviceSessions(loop: self.loop, pool: pool, environment: self.environment)
         await pool.attach(sessions)
+        // Before the stores are asked what stands: a change between the two is seen by either.
+        let feed = self.environment.records.changes()
+        var effort = Effort()
+        if let handover { await effort.measure { await sessions.prepare(handover) } }
         await pool.start(
             self.configuration.bootstrap.upstreams, relays: self.configuration.servers.compactMap(\.relay)
         )
         let listeners = try await Listener.bindAll(
             self.configuration.listeners, receiver: sessions, loop: self.loop, logger: self.logger
         )
-        await sessions.attach(listeners)
-        let changes = Task { await sessions.followChanges() }
+        await effort.measure { await sessions.attach(listeners) }
+        var restored = await sessions.restored
+        restored.effort = effort
+        let changes = Task { await sessions.followChanges(feed) }
         let state = GatewayState(self.configuration, listeners)
         try await ready(
-            RunningGateway(state: state, sessions: sessions, pool: pool, loop: self.loop, logger: self.logger))
+            RunningGateway(
+                state: state, restored: restored, sessions: sessions, pool: pool, loop: self.loop, logger: self.logger
+            )
+        )
         await stop()
-        await self.drain(sessions, state.current.configuration.drain)
+        await self.drain(sessions, state.current.configuration.drain, handsOver: handsOver, atOnce: atOnce)
         changes.cancel()
-        await sessions.stop()
+        let left: Handover?
+        if handsOver {
+            var effort = Effort()
+            let handover = await effort.measure { await sessions.handOver() }
+            self.logger.info(
+                "sessions gathered for the next start",
+                metadata: [
+                    "sessions": "\(handover.sessions.count)", "registrations": "\(handover.registrations.count)",
+                    "microseconds": "\(effort.wall)", "processor_microseconds": "\(effort.processor)",
+                ]
+            )
+            left = handover
+        } else {
+            left = nil
+            await sessions.stop()
+        }
         let counters = await sessions.counters.metadata
         self.logger.info("gateway stopped", metadata: counters)
         for socket in state.sockets { await socket.listener.close() }
         await pool.stop()
+        return left
     }
 
-    private func drain(_ sessions: DeviceSessions, _ limit: Duration) async {
+    /// How long requests of registrations that are under way may take to end before a hand-over.
+    private static let settling = Duration.seconds(1)
+
+    private func drain(
+        _ sessions: DeviceSessions, _ limit: Duration, handsOver: Bool, atOnce: @escaping @Sendable () async -> Void
+    ) async {
         await sessions.drain()
         let deadline = Instant.now.advanced(by: limit)
-        while await sessions.runningBootstraps > 0, Instant.now < deadline {
-            try? await Task.sleep(for: .milliseconds(50))
+        let settled = Instant.now.advanced(by: handsOver ? min(Self.settling, limit) : .zero)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                while !Task.isCancelled {
+                    let now = Instant.now
+                    let (bootstraps, hasExchanges) = await (sessions.runningBootstraps, sessions.hasExchanges)
+                    guard now < deadline && bootstraps > 0 || now < settled && hasExchanges else { return }
+                    try? await Task.sleep(for: .milliseconds(50))
+                }
+            }
+            group.addTask { await atOnce() }
+            await group.next()
+            group.cancelAll()
         }
     }
+
+    /// Returns when its task is cancelled.
+    package static let never: @Sendable () async -> Void = { try? await Task.sleep(for: .seconds(1 << 32)) }
 }

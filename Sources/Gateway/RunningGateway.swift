@@ -6,6 +6,8 @@ internal import Synchronization
 /// gathered on the event loop.
 package struct RunningGateway: Sendable {
     let state: GatewayState
+    /// What became of a hand-over.
+    package let restored: RestorationSummary
     let sessions: DeviceSessions
     let pool: UpstreamPool
     let loop: any EventLoop

@@ -71,7 +71,7 @@ struct BrokenConfigurationTests {
             "f.yaml:10:1: unknown key drian; did you mean 'drain'?",
             "f.yaml:11:9: unknown key coap.maxRetransmit; did you mean 'max-retransmit'?",
             "f.yaml:12:1: unknown key weather; known here: admin, audit, bootstrap, coap, credentials, drain, dtls, "
-                + "limits, listeners, log, mode, pool, records, servers, state, unmatched"
+                + "limits, listeners, log, mode, pool, records, runtime, servers, state, unmatched"
         ),
         BrokenFile(
             "a key twice",

@@ -60,7 +60,9 @@ struct RestartTests {
         }
     }
 
-    @Test("After kill -9 of the gateway an Update gets 4.04, and the device registers again", arguments: [true, false])
+    @Test(
+        "After kill -9 of the gateway an Update goes to the server, and the device registers again",
+        arguments: [true, false])
     func gateway(isSecure: Bool) async throws {
         try await Stage.run { stage in
             let (gateway, _, management) = try await stage.managed([
@@ -88,6 +90,9 @@ struct RestartTests {
             #expect(device.output.events("finished").count == 1)
             let registered = management.program.output.events("registered")
             #expect(registered.count == 2)
+            // The Update went to the server, from a port of its own.
+            let stray = try await management.program.event("updated")
+            #expect(!registered.contains { $0.text("peer") == stray.text("peer") })
             #expect(registered.allSatisfy { $0.list("queries").contains("ep=\(sim.iccid)") })
             // The journal of both lives is one.
             try await again.journal.event("registration.opened", number: 2)

@@ -84,9 +84,49 @@ struct RegistrationRelayTests {
     @Test("Without a registration only a Register passes")
     func unregistered() throws {
         var script = try Script()
-        for request in [CoAPRequest(.post, path: ["dp"]), CoAPRequest(.post, path: ["rd", "5"])] {
+        for request in [
+            CoAPRequest(.post, path: ["dp"]), CoAPRequest(.get, path: ["rd", "5"]), CoAPRequest(.delete, path: ["5"]),
+        ] {
             #expect(script.ask(1, request) == [.answerDevice(Script.id(1), CoAPResponse(.notFound))])
         }
+    }
+
+    @Test("An Update of a registration that is not known here gets its own lease, the server's answer, and no journal")
+    func stray() throws {
+        var script = try Script()
+        let asked = script.ask(1, CoAPRequest(.post, path: ["rd", "5"], query: ["lt=60"]))
+        #expect(asked.contains { if case .acquireLease = $0 { true } else { false } })
+        let sent = script.play { relay, actions in relay.leaseGranted(into: &actions) }
+        guard case .requestUpstream(let request, _)? = sent.first else {
+            Issue.record("nothing goes to the server: \(sent)")
+            return
+        }
+        #expect(request.uriPath == ["rd", "5"] && request.uriQuery == ["lt=60"])
+        let answered = script.answer(1, CoAPResponse(.notFound))
+        #expect(answered == [.answerDevice(Script.id(1), CoAPResponse(.notFound)), .releaseLease])
+    }
+
+    @Test("An Update of a registration that is not known here does without a lease that is not to be had")
+    func strayWithoutLease() throws {
+        var script = try Script()
+        _ = script.ask(1, CoAPRequest(.delete, path: ["rd", "5"]))
+        let refused = script.play { relay, actions in
+            relay.leaseRefused(.upstreamUnreachable, wallClock: 1, into: &actions)
+        }
+        #expect(refused == [.answerDevice(Script.id(1), DeviceAnswer.response(to: .upstreamUnreachable))])
+    }
+
+    @Test("What is another device's, or beside a registration that is known, does not get to the server")
+    func strayRefused() throws {
+        var script = try Script()
+        let update = CoAPRequest(.post, path: ["rd", "6"])
+        let refusal = [RegistrationRelay.Action.answerDevice(Script.id(1), CoAPResponse(.notFound))]
+        #expect(
+            script.play { relay, actions in
+                relay.deviceRequested(Script.id(1), update, isAnothers: true, wallClock: 1, into: &actions)
+            } == refusal)
+        script.register()
+        #expect(script.ask(1, update) == refusal)
     }
 
     @Test("Options that speak of the gateway do not go upstream, others do")

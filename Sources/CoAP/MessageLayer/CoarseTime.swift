@@ -8,6 +8,9 @@ struct CoarseClock: Sendable {
 
     private var origin: Instant?
 
+    /// - Parameter origin: where the ticks are to begin, if that is not when the first one is asked for.
+    init(origin: Instant? = nil) { self.origin = origin }
+
     /// The tick of an instant: 1 for the first one, and for instants before it.
     mutating func tick(at now: Instant) -> UInt32 {
         let origin = self.origin ?? now
@@ -18,6 +21,11 @@ struct CoarseClock: Sendable {
     /// The tick of an instant, nil if none was asked for yet.
     func existingTick(at now: Instant) -> UInt32? {
         self.origin.map { Self.tick(after: $0.nanoseconds(to: now)) }
+    }
+
+    /// What a difference of ticks stands for at least.
+    static func milliseconds(_ ticks: UInt32) -> UInt32 {
+        UInt32(clamping: (UInt64(ticks) << UInt64(Self.shift)) / 1_000_000)
     }
 
     /// A difference of ticks above this is longer than the duration.

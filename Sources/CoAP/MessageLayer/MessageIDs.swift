@@ -7,16 +7,22 @@ internal import Timing
 /// when that time is a lifetime ago: 36 bytes instead of one time for each ID, at the price of an eighth of the rate.
 struct MessageIDs: Sendable {
     private static let blockSize: UInt32 = 8192
-    private static let blocks = 8
+    static let blocks = 8
 
-    private var next: UInt16
+    private(set) var next: UInt16
     /// Tick of the last ID of each block; 0 for a block that was never used.
-    private var lastUse = SIMD8<UInt32>(repeating: 0)
+    private(set) var lastUse = SIMD8<UInt32>(repeating: 0)
     /// How many IDs were issued so far.
     private(set) var issued: Int = 0
 
     init(first: UInt16) {
         self.next = first
+    }
+
+    /// Goes on where another one has ended. `lastUse` has ``blocks`` entries; missing ones count as never used.
+    init(first: UInt16, lastUse: [UInt32]) {
+        self.next = first
+        for (block, tick) in lastUse.prefix(Self.blocks).enumerated() { self.lastUse[block] = tick }
     }
 
     /// The next ID, or nil while it might still be remembered by the peer.

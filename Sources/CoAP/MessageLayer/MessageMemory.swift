@@ -38,19 +38,25 @@ struct MessageMemory: Sendable {
             self.isConfirmable = message.type == .confirmable
         }
 
+        init(fingerprint: UInt32, messageID: UInt16, isConfirmable: Bool) {
+            self.fingerprint = fingerprint
+            self.messageID = messageID
+            self.isConfirmable = isConfirmable
+        }
+
         func sharesID(with other: Key) -> Bool {
             self.messageID == other.messageID && self.isConfirmable == other.isConfirmable
         }
     }
 
-    private struct Entry: Sendable {
+    struct Entry: Sendable {
         var answer: Answer
         let key: Key
         let tick: UInt32
     }
 
     /// Oldest first.
-    private var entries: [Entry] = []
+    private(set) var entries: [Entry] = []
     private(set) var answerBytes = 0
 
     var count: Int { self.entries.count }

@@ -189,7 +189,10 @@ extension DeviceSessions {
         var request = request
         if session.arrival == .dtls {
             if let registration = session.registration {
-                registration.relay.deviceRequested(id, request, wallClock: work.wallClock, into: &work.registration)
+                registration.relay.deviceRequested(
+                    id, request, isAnothers: self.isAnothers(request, than: registration), wallClock: work.wallClock,
+                    into: &work.registration
+                )
                 return
             }
         } else if !Self.isBootstrapRequest(request) {

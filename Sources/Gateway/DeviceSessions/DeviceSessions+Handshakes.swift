@@ -44,6 +44,11 @@ extension DeviceSessions {
     ) {
         guard let context = self.dtlsContext else { return }
         let address = DTLSPeer(high: key.address.high, low: key.address.low, port: key.address.port)
+        if self.isDraining, peer?.handshake == nil {
+            // Not even a cookie: the device comes again, and finds the next run.
+            self.counters.drop("draining")
+            return
+        }
         switch self.cookies.examine(bytes, from: address, now: now, reply: &self.helloReply) {
         case .drop(let reason):
             self.counters.drop("hello_\(reason)")

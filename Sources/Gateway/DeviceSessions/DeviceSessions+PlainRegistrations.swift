@@ -13,7 +13,8 @@ extension DeviceSessions {
     /// A request of a plain device that is no bootstrap's.
     ///
     /// A Register needs a grant. An Update carries no name and may come from a new port, behind a NAT for instance: it is
-    /// found by its location, under the record of its source address, and the registration moves (this amends T48).
+    /// found by its location, under the record of its source address, and the registration moves (this amends T48). One
+    /// that the gateway does not know goes to the server, which does or does not.
     func dispatchPlainRegistration(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, of session: DeviceSession, _ work: inout Work
     ) {
@@ -37,15 +38,26 @@ extension DeviceSessions {
             self.move(known, to: session, Self.subject(known.relay.subject, session), now: work.now)
         }
         guard let registration = session.registration else {
-            session.layer.respond(to: id, CoAPResponse(.notFound), now: work.now, into: &work.events)
+            // Where the SIM has a registration, an Update of another one moves nothing.
+            let isKnown = self.registrations[session.record.iccid]?.contains {
+                $0.server == rule.name && $0.relay.isRegistered
+            }
+            guard RegistrationRequest(request, location: []) == .stray, isKnown != true else {
+                session.layer.respond(to: id, CoAPResponse(.notFound), now: work.now, into: &work.events)
+                return
+            }
+            self.awaitGrant(id, request, of: session, at: rule, now: work.now)
             return
         }
-        registration.relay.deviceRequested(id, request, wallClock: work.wallClock, into: &work.registration)
+        registration.relay.deviceRequested(
+            id, request, isAnothers: self.isAnothers(request, than: registration), wallClock: work.wallClock,
+            into: &work.registration
+        )
     }
 
     // MARK: - Grants
 
-    /// A Register waits for the look-up of its grant. A device has one request at a time under way, so few can wait.
+    /// A Register, or an Update of a registration that the gateway does not know, waits for the look-up of its grant. A device has one request at a time under way, so few can wait.
     private func awaitGrant(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, of session: DeviceSession,
         at rule: (name: String, relay: GatewayConfiguration.Upstream), now: Instant
@@ -107,10 +119,16 @@ extension DeviceSessions {
                 ),
                 by: .grant(grant), at: rule.relay, now: now
             )
-            if would != nil { session.registration?.relay.update(session.record.letThrough) }
-            session.registration?.relay.deviceRequested(
-                id, request, wallClock: work.wallClock, into: &work.registration
-            )
+            if let registration = session.registration {
+                if would != nil { registration.relay.update(session.record.letThrough) }
+                registration.relay.deviceRequested(
+                    id, request, isAnothers: self.isAnothers(request, than: registration), wallClock: work.wallClock,
+                    into: &work.registration
+                )
+            }
+        case .refuse(.notBootstrapped, _) where RegistrationRequest(request, location: []) == .stray:
+            // Without leave there is nothing that could have been registered here.
+            session.layer.respond(to: id, CoAPResponse(.notFound), now: now, into: &work.events)
         case .refuse(let cause, let code):
             session.layer.respond(to: id, CoAPResponse(code), now: now, into: &work.events)
             self.audits.append(

@@ -197,9 +197,11 @@ extension DeviceSessions {
     // MARK: - Changes
 
     /// Follows the changes of the records until the task is cancelled.
-    package func followChanges() async {
+    ///
+    /// - Parameter feed: where the changes come from, if it was opened before.
+    package func followChanges(_ feed: AsyncStream<RecordChange>? = nil) async {
         // The feed first: an order that comes between the two is seen by either.
-        let changes = self.environment.records.changes()
+        let changes = feed ?? self.environment.records.changes()
         await self.followOrders(iccid: nil)
         await self.followTraces(iccid: nil)
         for await change in changes {

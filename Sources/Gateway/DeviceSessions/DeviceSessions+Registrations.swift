@@ -28,13 +28,14 @@ extension DeviceSessions {
         if isEntitled { self.list(registration) }
     }
 
-    private func list(_ registration: Registration) {
+    func list(_ registration: Registration) {
         guard self.registrations[registration.iccid]?.contains(where: { $0 === registration }) != true else { return }
         self.registrations[registration.iccid, default: []].append(registration)
     }
 
-    private func strike(_ registration: Registration) {
+    func strike(_ registration: Registration) {
         self.lifetimes.remove(registration)
+        self.place(registration, at: nil)
         var others = self.registrations[registration.iccid] ?? []
         others.removeAll { $0 === registration }
         self.registrations[registration.iccid] = others.isEmpty ? nil : others
@@ -98,7 +99,8 @@ extension DeviceSessions {
     }
 
     /// Sees to it that the end of the lifetime is noticed, and that nothing stays of a registration that is over.
-    private func followLife(of registration: Registration) {
+    func followLife(of registration: Registration) {
+        self.place(registration, at: Self.location(of: &registration.relay))
         if Self.isOver(&registration.relay) {
             self.strike(registration)
         } else if let deadline = Self.deadline(of: &registration.relay) {
@@ -109,7 +111,31 @@ extension DeviceSessions {
         if let session = registration.session { self.schedule(session.peer) }
     }
 
+    // MARK: - Locations
+
+    private func place(_ registration: Registration, at location: [[UInt8]]?) {
+        if location == nil && registration.place == nil { return }
+        let place = location.map { ServerLocation(server: registration.server, location: $0) }
+        guard place != registration.place else { return }
+        if let former = registration.place, self.byLocation[former] === registration { self.byLocation[former] = nil }
+        registration.place = place
+        if let place { self.byLocation[place] = registration }
+    }
+
+    /// Whether a request names the location of somebody else's registration at the same server.
+    func isAnothers(_ request: CoAPRequest, than registration: Registration) -> Bool {
+        guard !registration.relay.isRegistered, !self.byLocation.isEmpty else { return false }
+        let place = ServerLocation(
+            server: registration.server, location: RegistrationRequest.location(of: request)
+        )
+        return self.byLocation[place].map { $0 !== registration } ?? false
+    }
+
     // `inout` although nothing changes: what is read through a property of a class is copied as a whole first.
+
+    private static func location(of relay: inout RegistrationRelay) -> [[UInt8]]? {
+        relay.isRegistered && !relay.location.isEmpty ? relay.location : nil
+    }
 
     private static func isOver(_ relay: inout RegistrationRelay) -> Bool { relay.isOver }
 

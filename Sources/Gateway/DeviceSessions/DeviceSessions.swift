@@ -82,6 +82,8 @@ package actor DeviceSessions: LoopActor {
     var byLease: [LeaseID: LeaseUser] = [:]
     /// The registrations of each SIM, one for each account, whether its device has a session or not.
     var registrations: [String: [Registration]] = [:]
+    /// The registrations by what their servers call them: no device gets to name another's.
+    var byLocation: [ServerLocation: Registration] = [:]
     /// The live sessions whose records carry a connection ID.
     var byConnectionID: [ConnectionID: DeviceSession] = [:]
     var byICCID: [String: [DeviceSession]] = [:]
@@ -126,6 +128,10 @@ package actor DeviceSessions: LoopActor {
     var recordGeneration = 0
     var unanswered: [UInt64: Int] = [:]
 
+    /// What an earlier run has left, until the listeners are bound.
+    var restoration: Restoration?
+    package internal(set) var restored = RestorationSummary()
+
     // Timers.
     var deadlines = DeadlineQueue<DevicePeer>()
     var lifetimes = DeadlineQueue<Registration>()
@@ -165,6 +171,7 @@ package actor DeviceSessions: LoopActor {
         self.listeners = listeners
         self.listenerEntries = listeners.map(\.configuration)
         self.watchLoad()
+        self.placeRestored()
     }
 
     var configuration: GatewayConfiguration { self.shared.value }

@@ -19,7 +19,8 @@ package enum DeviceAnswer {
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
         case .noRouteForServer, .publicationRefused, .publicationUnreachable, .publicationSilent, .deviceUnreachable,
-            .lifetimeOver, .deviceRefused, .finishRefused, .superseded, .upstreamMalformed, .internal:
+            .lifetimeOver, .portTaken, .deviceRefused, .finishRefused, .superseded, .upstreamMalformed,
+            .internal:
             CoAPResponse(.internalServerError)
         }
     }

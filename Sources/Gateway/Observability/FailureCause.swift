@@ -34,6 +34,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case unsupported
     case storeUnavailable = "store unavailable"
     case lifetimeOver = "lifetime over"
+    /// After a restart: somebody else has the port by which the server knows the device.
+    case portTaken = "upstream port taken"
     case limit
     /// A new configuration has taken away the address at which the device was.
     case listenerRemoved = "listener removed"
@@ -55,7 +57,7 @@ package enum FailureCause: String, Sendable, CaseIterable {
             .publicationUnreachable, .publicationSilent, .unsupported:
             .upstream
         case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .listenerRemoved,
-            .shutdown:
+            .shutdown, .portTaken:
             .operator
         case .storeUnavailable, .limit, .internal: .gateway
         }

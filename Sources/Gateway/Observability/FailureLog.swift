@@ -120,6 +120,9 @@ extension FailureCause {
         case .unsupported: "the request needs a part that this version does not have"
         case .storeUnavailable: "look at the disk and the files under `state`"
         case .lifetimeOver: "the device did not renew its registration in time: look at its radio link or power"
+        case .portTaken:
+            "nothing: the device registers again; keep other programs away from the range of ports, or give the gateway "
+                + "addresses of its own with `pool.from`"
         case .limit: "raise the limit that is reached, or add capacity"
         case .listenerRemoved:
             "nothing, if devices are told another address; otherwise name the address in `listeners` again and reload"

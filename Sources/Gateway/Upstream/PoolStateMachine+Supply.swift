@@ -108,7 +108,7 @@ extension PoolStateMachine {
 
     /// Asks for as many sockets as those who wait and the minimum need, within all bounds.
     mutating func supply(_ upstream: UpstreamID, now: Instant) {
-        guard !self.isStopped, let remote = self.upstreams[upstream].address else { return }
+        guard !self.isStopped, !self.isSupplySuspended, let remote = self.upstreams[upstream].address else { return }
         if case .down(let until) = self.upstreams[upstream].health.state, now < until { return }
         if let paused = self.openingPausedUntil, now < paused { return }
         while self.openingCount < self.settings.maximumOpening {

@@ -189,6 +189,8 @@ struct PoolStateMachine: Sendable {
     /// No socket is made before this.
     var openingPausedUntil: Instant?
     var isStopped = false
+    /// Sockets of an earlier run are being made again; none else before they are.
+    var isSupplySuspended = false
     var random: SplitMix64
     private var lastLease: UInt64 = 0
 
@@ -336,7 +338,7 @@ struct PoolStateMachine: Sendable {
 
     // MARK: - Inside
 
-    private mutating func newLease(
+    mutating func newLease(
         _ owner: LeaseOwner, candidates: [UpstreamID], place: Lease.Place, now: Instant
     ) -> LeaseID {
         self.lastLease += 1

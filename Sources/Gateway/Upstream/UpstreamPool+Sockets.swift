@@ -8,6 +8,20 @@ internal import Timing
 // Making sockets: channels on the loop, and what to tell the operator when there are none to be had.
 extension UpstreamPool {
     func open(_ socket: PoolStateMachine.SocketID, remote: PeerAddress, local: IPAddress?) {
+        let local = local.map { PeerAddress($0, port: 0) }
+        self.channel(for: socket, remote: remote, local: local).whenComplete { [weak self] result in
+            guard let self else {
+                if case .success(let channel) = result { channel.close(promise: nil) }
+                return
+            }
+            self.assumeIsolated { $0.opened(socket, result) }
+        }
+    }
+
+    /// A channel for `socket`, connected; a port of 0 is the system's choice.
+    func channel(
+        for socket: PoolStateMachine.SocketID, remote: PeerAddress, local: PeerAddress?
+    ) -> EventLoopFuture<any Channel> {
         // A channel that could not be bound or connected is nobody's: without this its descriptor would stay open.
         let made = NIOLoopBoundBox<(any Channel)?>(nil, eventLoop: self.loop)
         let bootstrap = DatagramBootstrap(group: self.loop)
@@ -26,20 +40,14 @@ extension UpstreamPool {
         let address = remote.socketAddress
         let channel =
             if let local {
-                bootstrap.bind(to: PeerAddress(local, port: 0).socketAddress).flatMap { channel in
+                bootstrap.bind(to: local.socketAddress).flatMap { channel in
                     channel.connect(to: address).map { channel }
                 }
             } else {
                 bootstrap.connect(to: address)
             }
-        channel.whenComplete { [weak self] result in
-            if case .failure = result { made.value?.close(promise: nil) }
-            guard let self else {
-                made.value?.close(promise: nil)
-                return
-            }
-            self.assumeIsolated { $0.opened(socket, result) }
-        }
+        channel.whenFailure { _ in made.value?.close(promise: nil) }
+        return channel
     }
 
     private func opened(_ socket: PoolStateMachine.SocketID, _ result: Result<any Channel, any Error>) {

@@ -10,7 +10,7 @@ extension UpstreamPool {
     // MARK: - From the sockets
 
     func received(_ buffer: ByteBuffer, on socket: PoolStateMachine.SocketID) {
-        guard let connection = self.connection(socket) else { return }
+        guard let connection = self.connection(socket), !connection.isMute else { return }
         guard buffer.readableBytes < Self.sliceSize else {
             self.counters.oversize += 1
             return

@@ -46,6 +46,8 @@ package actor UpstreamPool: LoopActor {
         var probe: MessageLayer.ExchangeID?
         /// Set between a clean release and the last acknowledgement: whether all answers so far were acknowledged.
         var settling: Bool?
+        /// The next run of the gateway has it: what comes here is not looked at.
+        var isMute = false
         /// Nil for a plain upstream.
         let link: SecureLink?
 
@@ -126,6 +128,9 @@ package actor UpstreamPool: LoopActor {
     var warmUp: [EventLoopPromise<Void>] = []
     var resolving: Task<Void, Never>?
 
+    /// What the next run of the gateway goes on with.
+    var handedOver: Set<PoolStateMachine.SocketID> = []
+
     // DTLS.
     var dtls: DTLSConfiguration
     /// Made with the first handshake after start, and after a change of ``dtls``.
@@ -180,6 +185,7 @@ package actor UpstreamPool: LoopActor {
         relays: [GatewayConfiguration.Upstream] = []
     ) async {
         let now = Instant.now
+        self.endRestoring(now: now)
         for upstream in upstreams { _ = self.id(of: upstream, isRelay: false, now: now) }
         for relay in relays { _ = self.id(of: relay, isRelay: true, now: now) }
         let ready = self.loop.makePromise(of: Void.self)

@@ -31,6 +31,11 @@ struct CheckCommand: AsyncParsableCommand {
             Terminal.complain("warning: wolfSSL lacks \(missing.map { "\($0)" }.joined(separator: ", "))")
         }
         let sessions = gateway.limits.sessions ?? SessionCapacity.current()
+        let runtime: String? =
+            switch configuration.runtimeDirectory() {
+            case .directory(let path): path
+            case .none: nil
+            }
         let upstreams = gateway.bootstrap.upstreams.map(\.uri.description)
         let servers = gateway.servers.map(\.name)
         if self.json {
@@ -42,7 +47,8 @@ struct CheckCommand: AsyncParsableCommand {
                     "servers": servers, "devices": capacity.sockets, "ports-per-address": capacity.portsPerAddress,
                     "addresses": capacity.addresses, "open-files": capacity.descriptors,
                     "kept-for-bootstraps": capacity.bootstrapReserve,
-                    "sessions": sessions, "wolfssl": DTLSLibrary.version, "missing-suites": missing.map { "\($0)" },
+                    "sessions": sessions, "runtime": runtime ?? "",
+                    "wolfssl": DTLSLibrary.version, "missing-suites": missing.map { "\($0)" },
                 ])
             )
         }
@@ -60,6 +66,7 @@ struct CheckCommand: AsyncParsableCommand {
         for line in capacity.summary { Terminal.say(line) }
         let source = gateway.limits.sessions == nil ? "what half of the memory holds" : "limits.sessions"
         Terminal.say("sessions           \(sessions) of devices at most: \(source)")
+        Terminal.say("hand-over          \(runtime.map { "through \($0)" } ?? "off: \(RuntimeDirectory.absence)")")
         Terminal.say("wolfSSL            \(DTLSLibrary.version)")
         Terminal.say("the configuration is good")
     }

@@ -1,5 +1,6 @@
 internal import Admin
 internal import ArgumentParser
+internal import DTLS
 internal import Gateway
 internal import Glibc
 internal import Logging
@@ -16,8 +17,8 @@ struct ServeCommand: AsyncParsableCommand {
         abstract: "Run the gateway.",
         discussion: """
             Says `ready` and its addresses on standard output when all listeners are bound and the stores are open; the log \
-            goes to standard error. SIGTERM and SIGINT let running bootstraps finish and stop; SIGHUP reads the \
-            configuration again.
+            goes to standard error. SIGTERM and SIGINT let running bootstraps finish and stop; a second one stops at once. \
+            Sessions and registrations go on after the next start. SIGHUP reads the configuration again.
             """
     )
 
@@ -48,6 +49,15 @@ struct ServeCommand: AsyncParsableCommand {
         for warning in configuration.gateway.modeNotes + records.warnings + journal.warnings {
             logger.warning("\(warning)")
         }
+        let handover: SessionHandover?
+        switch configuration.runtimeDirectory() {
+        case .directory(let path):
+            let vault = records.sessionVault(directory: path, node: ServeService.node, library: DTLSLibrary.version)
+            handover = SessionHandover(vault: vault, logger: logger)
+        case .none:
+            logger.notice("\(RuntimeDirectory.absence)")
+            handover = nil
+        }
         let parts = Reloader.Parts(
             records: records, journal: journal, publisher: PublisherSwitch(prepared.publisher),
             access: AdminAccess(prepared.admin), log: log
@@ -55,7 +65,7 @@ struct ServeCommand: AsyncParsableCommand {
         let reloader = Reloader(path: self.config.path, configuration: configuration, parts: parts, logger: logger)
         let service = ServeService(
             configuration: configuration, records: records, journal: journal, publisher: parts.publisher,
-            admin: prepared.admin, access: parts.access, reloader: reloader, hangups: hangups,
+            admin: prepared.admin, access: parts.access, reloader: reloader, hangups: hangups, handover: handover,
             logger: logger, loop: MultiThreadedEventLoopGroup.singleton.next()
         )
         let group = ServiceGroup(

@@ -9,6 +9,8 @@ package struct BootgateConfiguration: Sendable {
     package var gateway: GatewayConfiguration
     /// The folder of `sims.db`, `credentials.db` and `audit/`.
     package var state = "/var/lib/bootgate"
+    /// Where sessions wait from a clean stop to the next start; nil: see ``runtimeDirectory(environment:isWritable:)``.
+    package var runtime: String?
     package var records = Records()
     package var audit = Audit()
     package var log = Log()

@@ -30,6 +30,15 @@ extension ConfigurationReader {
         }
     }
 
+    /// Not in `state`, which is copied and backed up: the file would hold keys of live sessions.
+    func runtime(_ node: ConfigurationNode, _ path: String, state: String) -> String? {
+        guard path != state, !path.hasPrefix(state.hasSuffix("/") ? state : state + "/") else {
+            node.mistake("\(node.path) lies in state, which is backed up; expected a folder below /run")
+            return nil
+        }
+        return path
+    }
+
     func records(_ node: ConfigurationNode) -> BootgateConfiguration.Records? {
         guard let fields = node.mapping() else { return nil }
         var records = BootgateConfiguration.Records()

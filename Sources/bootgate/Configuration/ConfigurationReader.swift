@@ -96,6 +96,9 @@ package struct ConfigurationReader {
 
         var configuration = BootgateConfiguration(gateway: gateway)
         configuration.state = file.read("state") { $0.filePath() } ?? configuration.state
+        configuration.runtime = file.read("runtime") { node in
+            node.filePath().flatMap { self.runtime(node, $0, state: configuration.state) }
+        }
         configuration.records = file.read("records", self.records) ?? configuration.records
         configuration.audit = file.read("audit") { self.audit($0, state: configuration.state) } ?? configuration.audit
         configuration.gateway.isAuditStrict = configuration.audit.isStrict

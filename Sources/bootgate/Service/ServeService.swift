@@ -20,6 +20,8 @@ struct ServeService: Service {
     let reloader: Reloader
     /// Each SIGHUP.
     let hangups: UnixSignalsSequence
+    /// Nil when sessions end with the gateway.
+    let handover: SessionHandover?
     let logger: Logger
     let loop: any EventLoop
 
@@ -110,12 +112,21 @@ struct ServeService: Service {
             watch.set(nil)
             reloading.withLock { $0?.cancel() }
         }
-        try await gateway.run(
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        let handover = await self.handover?.take()
+        let watchdog = Watchdog.interval.map { interval in
+            Task { await Watchdog.run(every: interval, loop: self.loop) }
+        }
+        defer { watchdog?.cancel() }
+        let left = try await gateway.run(
+            restoring: handover, handsOver: self.handover != nil,
             ready: { running in
                 watch.set(running)
                 await reloader.begin(running) { publishing.start() }
                 let addresses = running.listeners.map(\.description)
-                self.note(.gatewayStarted, ["version": Bootgate.version, "mode": self.configuration.gateway.mode.name])
+                self.note(
+                    .gatewayStarted,
+                    [.init("version", .text(Bootgate.version)), self.mode] + self.tell(of: running.restored))
                 Terminal.announce("ready " + addresses.joined(separator: " "))
                 ServiceManager.ready(running)
                 reloading.withLock { $0 = Task.detached { for await _ in hangups { await reloader.reload() } } }
@@ -124,14 +135,64 @@ struct ServeService: Service {
                 try? await gracefulShutdown()
                 await reloader.stop()
                 ServiceManager.notify("STOPPING=1")
+                self.logger.info("stopping: running bootstraps may finish; a second signal stops at once")
+            },
+            atOnce: {
+                // The first one began the drain.
+                var count = 0
+                for await _ in signals {
+                    count += 1
+                    if count > 1 { return }
+                }
             }
         )
-        self.note(.gatewayStopped, ["mode": self.configuration.gateway.mode.name])
+        self.note(.gatewayStopped, [self.mode] + (await self.save(left)))
     }
 
-    private func note(_ name: AuditEvent.Name, _ detail: KeyValuePairs<String, String>) {
-        let fields = detail.map { AuditEvent.Field($0.key, .text($0.value)) }
-        self.journal.record([AuditEvent(name, time: WallClock.microseconds(), detail: fields)])
+    private var mode: AuditEvent.Field { .init("mode", .text(self.configuration.gateway.mode.name)) }
+
+    // MARK: - Hand-over
+
+    private func tell(of restored: RestorationSummary) -> [AuditEvent.Field] {
+        guard !restored.isEmpty else { return [] }
+        self.logger.info(
+            "sessions taken up from the last run",
+            metadata: [
+                "sessions": "\(restored.sessions)", "registrations": "\(restored.registrations)",
+                "sessions_given_up": "\(restored.sessionsGivenUp)",
+                "registrations_given_up": "\(restored.registrationsGivenUp)",
+                "microseconds": "\(restored.effort.wall)",
+                "processor_microseconds": "\(restored.effort.processor)",
+            ]
+        )
+        return [
+            .init("sessions", .integer(Int64(restored.sessions))),
+            .init("registrations", .integer(Int64(restored.registrations))),
+        ]
+    }
+
+    /// Leaves everything for the next start. What cannot be left has ended, and the journal says so.
+    private func save(_ left: Handover?) async -> [AuditEvent.Field] {
+        guard let left, let handover = self.handover else { return [] }
+        guard await handover.save(left) else {
+            let time = WallClock.microseconds()
+            self.journal.record(
+                left.registrations.map { registration in
+                    AuditEvent(
+                        .registrationClosed, time: time, cause: .shutdown, iccid: registration.iccid,
+                        upstream: registration.upstream, detail: [.init("server", .text(registration.server))]
+                    )
+                })
+            return []
+        }
+        return [
+            .init("sessions", .integer(Int64(left.sessions.count))),
+            .init("registrations", .integer(Int64(left.registrations.count))),
+        ]
+    }
+
+    private func note(_ name: AuditEvent.Name, _ detail: [AuditEvent.Field]) {
+        self.journal.record([AuditEvent(name, time: WallClock.microseconds(), detail: detail)])
     }
 }
 

@@ -67,6 +67,10 @@ extension Stage {
         var relay: NATRelay?
         /// A second LwM2M server, with short server ID 1112.
         var secondServer: String?
+        /// What running bootstraps have to finish when it stops.
+        var drain = "1s"
+        /// Whether sessions go on after a clean restart.
+        var handsOver = false
         /// Further lines of the file.
         var more = ""
 
@@ -106,16 +110,24 @@ extension Stage {
             coap:
               upstream: \(settings.upstreamPatience)
               device: \(settings.devicePatience)
-            drain: 1s
+            drain: \(settings.drain)
             log: { level: info, format: json }
+            \(settings.handsOver ? "runtime: \(path)/run" : "")
             \(settings.more)
 
             """
+        if settings.handsOver {
+            try FileManager.default.createDirectory(
+                atPath: "\(path)/run", withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        }
         let configuration = "\(path)/bootgate.yaml"
         try text.write(toFile: configuration, atomically: true, encoding: .utf8)
         settings.relay?.forward(to: securePort)
         return try await self.startGateway(configuration, securePort, plainPort, settings.relay?.port ?? securePort)
     }
+
+    /// Where the gateway leaves its sessions.
+    var sessionFile: String { self.folder.appendingPathComponent("run/sessions.sealed").path }
 
     /// Starts a gateway with the file of one that ran before.
     func restart(_ gateway: Gateway) async throws -> Gateway {

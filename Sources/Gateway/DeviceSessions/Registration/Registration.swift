@@ -34,6 +34,8 @@ final class Registration: Timed {
     var resting = MessageLayer.Observations()
     var due: Instant?
     var queueIndex = -1
+    /// Under which it is found in the actor's table.
+    var place: ServerLocation?
 
     init(_ right: Right, relay: RegistrationRelay, session: DeviceSession) {
         self.iccid = relay.subject.iccid
@@ -43,6 +45,19 @@ final class Registration: Timed {
         self.relay = relay
         self.session = session
         self.arrival = session.arrival
+    }
+
+    /// One of an earlier run of the gateway, whose device has no session yet.
+    init(
+        _ right: Right, relay: RegistrationRelay, shortServerID: UInt16, arrival: GatewayConfiguration.Security
+    ) {
+        self.iccid = relay.subject.iccid
+        self.server = relay.subject.server
+        self.shortServerID = shortServerID
+        self.right = right
+        self.relay = relay
+        self.session = nil
+        self.arrival = arrival
     }
 
     var leaseOwner: LeaseOwner { LeaseOwner(iccid: self.iccid, leg: .registration(server: self.server)) }
@@ -66,6 +81,13 @@ final class Registration: Timed {
         self.right = .credential(credential)
         self.relay.subject.standing = credential.state
     }
+}
+
+/// What a server calls a registration.
+struct ServerLocation: Hashable {
+    /// Name of the entry in `servers`.
+    let server: String
+    let location: [[UInt8]]
 }
 
 /// Who is told what happens on a leased socket.

@@ -123,6 +123,13 @@ extension RegistrationRelay {
         self.releaseLease(into: &actions)
     }
 
+    /// The lease was for this one question; its port must not serve the Register that may follow, which is another
+    /// device to the server.
+    mutating func endStray(_ request: DeviceRequest, into actions: inout [Action]) {
+        guard request.kind == .stray, !self.isRegistered, self.upstream.isEmpty, self.waiting.isEmpty else { return }
+        self.releaseLease(into: &actions)
+    }
+
     // MARK: - The lease
 
     package mutating func leaseGranted(into actions: inout [Action]) {
@@ -136,6 +143,7 @@ extension RegistrationRelay {
         self.lease = .none
         for (_, origin) in self.waiting {
             if let id = origin.id { actions.append(.answerDevice(id, DeviceAnswer.response(to: cause))) }
+            guard origin.kind == .register else { continue }
             actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause)))
         }
         self.waiting = []

@@ -184,8 +184,10 @@ package struct RegistrationRelay: Sendable {
 
     // MARK: - The device's requests
 
+    /// - Parameter isAnothers: the request names the location of another device's registration.
     package mutating func deviceRequested(
-        _ id: MessageLayer.RequestID, _ request: CoAPRequest, wallClock: Int64, into actions: inout [Action]
+        _ id: MessageLayer.RequestID, _ request: CoAPRequest, isAnothers: Bool = false, wallClock: Int64,
+        into actions: inout [Action]
     ) {
         let kind = RegistrationRequest(request, location: self.location)
         if let cause = self.obstacle() {
@@ -196,7 +198,10 @@ package struct RegistrationRelay: Sendable {
         case .register: break
         case .update, .deregister: actions.append(.deviceIsProven)
         case .other where self.isRegistered: break
-        case .other, .unknownLocation:
+        // The gateway has lost its memory of this registration, if there ever was one: the server's own answer makes the
+        // device register.
+        case .stray where !self.isRegistered && !isAnothers: actions.append(.deviceIsProven)
+        case .other, .unknownLocation, .stray:
             actions.append(.answerDevice(id, CoAPResponse(.notFound)))
             return
         case .bootstrap:
@@ -300,7 +305,7 @@ package struct RegistrationRelay: Sendable {
     ) {
         guard let index = self.upstream.firstIndex(where: { $0.exchange == exchange }) else { return }
         let request = self.upstream.remove(at: index).request
-        if let id = request.id { actions.append(.answerDevice(id, response)) }
+        if let id = request.id { actions.append(.answerDevice(id, Self.answer(to: request.kind, response))) }
         switch request.kind {
         case .register where response.code == .created:
             self.open(request, response, now: now, wallClock: wallClock, into: &actions)
@@ -316,7 +321,14 @@ package struct RegistrationRelay: Sendable {
         }
         self.continueWithHeld(into: &actions)
         self.continueErrand(into: &actions)
+        self.endStray(request, into: &actions)
         self.endIfUnused(into: &actions)
+    }
+
+    /// A server that takes an Update for good from a port that it never heard of knows devices by their locations alone.
+    /// The gateway cannot tell whose location it was: the device registers anew, under its own name.
+    private static func answer(to kind: RegistrationRequest, _ response: CoAPResponse) -> CoAPResponse {
+        kind == .stray && response.code == .changed ? CoAPResponse(.notFound) : response
     }
 
     package mutating func upstreamFailed(
@@ -337,6 +349,7 @@ package struct RegistrationRelay: Sendable {
         }
         self.continueWithHeld(into: &actions)
         self.continueErrand(into: &actions)
+        self.endStray(request, into: &actions)
         self.endIfUnused(into: &actions)
     }
 

@@ -6,6 +6,9 @@ package enum RegistrationRequest: Sendable, Equatable {
     /// Of the registration that this device has; so is De-register.
     case update
     case deregister
+    /// An Update or De-register of a location under `/rd` that this device does not have. Without a registration here it
+    /// may be one that outlived the gateway's memory of it: the server knows (``location(of:)``).
+    case stray
     /// Anything else that a server takes from registered devices: Send, for one.
     case other
     /// A location that is not this device's. A plain server may know registrations by their location alone, so nobody
@@ -50,11 +53,18 @@ package enum RegistrationRequest: Sendable, Equatable {
             self = .update
         } else if isOwn && count == location.count && request.code == .delete {
             self = .deregister
+        } else if isRegistrationPath && count > 1 && (request.code == .post || request.code == .delete) {
+            self = .stray
         } else if isRegistrationPath || isBesideOwn || request.code == .delete {
             self = .unknownLocation
         } else {
             self = .other
         }
+    }
+
+    /// The path of a request, as a Location-Path would have it.
+    static func location(of request: CoAPRequest) -> [[UInt8]] {
+        request.options.compactMap { number, segment in number == .uriPath ? Array(segment) : nil }
     }
 
     private static func isUnambiguous(_ segment: ArraySlice<UInt8>) -> Bool {
