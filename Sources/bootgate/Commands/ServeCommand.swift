@@ -28,6 +28,8 @@ struct ServeCommand: AsyncParsableCommand {
         // The log's reader may go away; SIGHUP means nothing yet, and must not end the gateway.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGHUP, SIG_IGN)
+        // A file that may not grow is a disk without room: the write fails, and the gateway goes on.
+        signal(SIGXFSZ, SIG_IGN)
         FileDescriptorLimit.raise()
         let log = configuration.log
         var logger = Logger(label: "bootgate") { LineLogHandler(label: $0, format: log.format) }
