@@ -14,7 +14,7 @@ final class RoamingDevice {
     private let socket: UDPSocket
     private let gateway: (address: String, port: UInt16)
     private let dtls: DTLSSession
-    private let deadline = Instant.now + .seconds(30)
+    private var deadline = Instant.now + .seconds(30)
     private var inbox: [CoAPMessage] = []
     private var lastID: UInt16 = 0
     /// What it has answered to each request of the server, by message ID: a repetition gets the same again.
@@ -52,6 +52,7 @@ final class RoamingDevice {
 
     /// Sends a request and waits for its response; requests of the server wait meanwhile.
     func request(_ code: CoAPCode, _ path: [String], query: [String] = []) throws -> CoAPMessage {
+        self.deadline = Instant.now + .seconds(30)
         self.lastID += 1
         let token = CoAPToken(UInt64(self.lastID))
         let request = CoAPRequest(code, path: path, query: query)
@@ -72,6 +73,7 @@ final class RoamingDevice {
 
     /// The next request of the server.
     func next() throws -> CoAPMessage {
+        self.deadline = Instant.now + .seconds(30)
         while true {
             if let index = self.inbox.firstIndex(where: \.code.isRequest) { return self.inbox.remove(at: index) }
             try self.receive()
