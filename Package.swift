@@ -65,7 +65,7 @@ let package = Package(
         .target(
             name: "Records",
             dependencies: [
-                "Gateway", "LwM2M", "Secrets",
+                "CLinux", "Gateway", "LwM2M", "Secrets",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
                 .product(name: "Crypto", package: "swift-crypto"),
@@ -205,7 +205,7 @@ if Context.environment["BOOTGATE_BENCHMARKS"] != nil {
         .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
         .executableTarget(
             name: "bootgate-benchmarks",
-            dependencies: ["CAllocations", "CoAP", "Gateway", "LwM2M", "Secrets"],
+            dependencies: ["CAllocations", "CoAP", "DTLS", "Gateway", "LwM2M", "Secrets", "Timing"],
             path: "Benchmarks/Program"
         ),
     ]

@@ -38,6 +38,12 @@ struct Harness {
         )
     }
 
+    /// Prints what was measured elsewhere: the time of one operation of those that were done.
+    func report(_ name: String, bytes: Int, nanoseconds: Int64, allocations: Double) {
+        let speed = nanoseconds == 0 ? 0 : Double(bytes) * 1000 / Double(nanoseconds)
+        print(Self.row(name, "\(bytes)", "\(nanoseconds)", Self.rounded(speed), Self.rounded(allocations), "-"))
+    }
+
     private static func nanoseconds(_ duration: Duration) -> Int64 {
         duration.components.seconds * 1_000_000_000 + duration.components.attoseconds / 1_000_000_000
     }

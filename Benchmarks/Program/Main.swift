@@ -1,4 +1,4 @@
-/// What decoders, encoders and the rewriter cost: `bootgate-benchmarks [part of a name]`.
+/// What decoders, encoders, the rewriter and saved sessions cost: `bootgate-benchmarks [part of a name]`.
 @main
 enum Program {
     static func main() throws {
@@ -6,5 +6,6 @@ enum Program {
         harness.printHeader()
         try Accounts.measure(harness)
         HostileDocuments.measure(harness)
+        try SavedSessions.measure(harness)
     }
 }

@@ -15,12 +15,18 @@ package struct AdminServer: Sendable {
     private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
     private let settings: AdminSettings
+    private let access: AdminAccess
     private let observe: @Sendable () async -> Observation
     private let logger: Logger
 
-    /// `observe` is called for each request that needs it, from any task.
-    package init(_ settings: AdminSettings, logger: Logger, observe: @escaping @Sendable () async -> Observation) {
+    /// `observe` is called for each request that needs it, from any task. `access` changes while the server runs; without
+    /// it the tokens of `settings` count.
+    package init(
+        _ settings: AdminSettings, access: AdminAccess? = nil, logger: Logger,
+        observe: @escaping @Sendable () async -> Observation
+    ) {
         self.settings = settings
+        self.access = access ?? AdminAccess(settings)
         let memory = ObservationMemory(observe)
         self.observe = { await memory.current() }
         self.logger = logger
@@ -106,13 +112,13 @@ package struct AdminServer: Sendable {
 
     /// - Parameter isTrusted: whoever can open the socket may read everything.
     private func router(isTrusted: Bool) -> Router<BasicRequestContext> {
-        let (settings, observe) = (self.settings, self.observe)
+        let (access, observe) = (self.access, self.observe)
         @Sendable func mayRead(_ request: Request) -> Bool {
             if isTrusted { return true }
             guard let header = request.headers[.authorization], header.lowercased().hasPrefix("bearer ") else {
                 return false
             }
-            return settings.token(String(header.dropFirst("bearer ".count))) != nil
+            return access.current.token(String(header.dropFirst("bearer ".count))) != nil
         }
         let router = Router()
         // The process answers, so it lives.
@@ -124,7 +130,7 @@ package struct AdminServer: Sendable {
                 : Self.text(obstacles.joined(separator: "\n") + "\n", .serviceUnavailable)
         }
         router.get("metrics") { request, _ in
-            guard settings.metricsAreOpen || mayRead(request) else { return Self.unauthorized }
+            guard access.current.metricsAreOpen || mayRead(request) else { return Self.unauthorized }
             return Self.respond(
                 MetricsPage.text(of: await observe()), .ok, "text/plain; version=0.0.4; charset=utf-8")
         }

@@ -29,6 +29,10 @@ package struct GatewayStatus: Codable, Sendable, Equatable {
     package var sessions = 0
     package var halfOpen = 0
     package var registrations = 0
+    /// 0 is normal; see ``OverloadGovernor/Level``.
+    package var overloadLevel = 0
+    /// What has led to it.
+    package var overloadMeasure: String?
     package var upstreams: [Upstream] = []
     package var auditWritten: UInt64
     package var auditWaiting: Int
@@ -55,6 +59,8 @@ package struct GatewayStatus: Codable, Sendable, Equatable {
         self.sessions = gateway.sessions.bootstrapping + gateway.sessions.registered + gateway.sessions.idle
         self.halfOpen = gateway.halfOpen
         self.registrations = gateway.registrations
+        self.overloadLevel = gateway.load.level.rawValue
+        self.overloadMeasure = gateway.load.measure?.rawValue
         self.upstreams = gateway.upstreams.map { upstream in
             Upstream(
                 uri: upstream.upstream.uri.description, leg: upstream.isRelay ? "registration" : "bootstrap",

@@ -20,6 +20,7 @@ enum MetricsPage {
             Self.sessions(gateway, &page)
             Self.datagrams(gateway, &page)
             Self.upstreams(gateway, &page)
+            Self.load(gateway, &page)
         }
         Self.stores(observation, &page)
         return page.text
@@ -104,6 +105,7 @@ enum MetricsPage {
                 socket.counters.shed &+ socket.counters.unsendable
                 &+ socket.counters.unbound
         }
+        dropped["receive_buffer_full", default: 0] &+= gateway.load.lostInKernel
         dropped["upstream_oversize", default: 0] &+= pool.oversize
         dropped["upstream_unsent", default: 0] &+= pool.unsent
         for (reason, count) in dropped.sorted(by: { $0.key < $1.key }) {
@@ -115,9 +117,32 @@ enum MetricsPage {
         }
     }
 
+    private static func load(_ gateway: GatewayStatistics, _ page: inout MetricsText) {
+        let load = gateway.load
+        page.single(
+            "overload_level", .gauge,
+            "0 normal, 1 no cookies for new peers, 2 also no plain bootstraps, 3 also no log lines of single devices.",
+            load.level.rawValue)
+        page.family("loop_lag_seconds", .gauge, "How late the event loop came to its last timer.")
+        page.sample("loop_lag_seconds", [], Double(load.lag.wholeNanoseconds) / 1e9)
+        page.family(
+            "receive_buffer_ratio", .gauge, "How full the kernel's buffer of the fullest listener is; 1 is full.")
+        page.sample("receive_buffer_ratio", [], load.receiveFill)
+        page.single("resident_memory_bytes", .gauge, "Memory of the process.", load.residentMemory)
+        page.single(
+            "back_offs_total", .counter, "Times that an identity had to wait at one source for wrong keys.",
+            gateway.counters.backOffs)
+    }
+
     private static func upstreams(_ gateway: GatewayStatistics, _ page: inout MetricsText) {
         page.family("upstream_up", .gauge, "1 when the server answers, as far as is known.")
         for upstream in gateway.upstreams { page.sample("upstream_up", Self.labels(upstream), upstream.isUp ? 1 : 0) }
+        page.family(
+            "upstream_steady", .gauge,
+            "1 when it has been up for long enough to be preferred to those behind it in the list.")
+        for upstream in gateway.upstreams {
+            page.sample("upstream_steady", Self.labels(upstream), upstream.isUp && upstream.isSteady ? 1 : 0)
+        }
         page.family("pool_leases", .gauge, "Upstream sockets by state; `waiting`: devices without a socket yet.")
         for upstream in gateway.upstreams {
             let states: [(String, Int)] = [

@@ -101,6 +101,123 @@ static inline int bootgate_longest_connection_id(void) {
 #endif
 }
 
+// What only the library itself may call. It is declared for the one version whose source was read for it, and weak: it
+// is null where the library keeps it to itself.
+#if defined(WOLFSSL_DTLS_CID) && LIBWOLFSSL_VERSION_HEX == 0x05009002
+extern int TLSX_ConnectionID_Parse(WOLFSSL *, const unsigned char *, unsigned short, unsigned char)
+    __attribute__((weak));
+#endif
+
+/// 1 when a restored session can be told the connection ID that its client wants in our records.
+static inline int bootgate_can_restore_client_id(void) {
+#if defined(WOLFSSL_DTLS_CID) && LIBWOLFSSL_VERSION_HEX == 0x05009002
+    return TLSX_ConnectionID_Parse != NULL;
+#else
+    return 0;
+#endif
+}
+
+/// The connection ID that the client of a server's session wants in our records: its bytes into `bytes`, their number as
+/// the result, 0 when it wants none; -1 when there is no room for it.
+static inline int bootgate_client_connection_id(WOLFSSL *session, unsigned char *bytes, unsigned int capacity) {
+#ifdef WOLFSSL_DTLS_CID
+    unsigned int count = 0;
+    if (!wolfSSL_dtls_cid_is_enabled(session)) return 0;
+    if (wolfSSL_dtls_cid_get_tx_size(session, &count) != WOLFSSL_SUCCESS || count > capacity) return -1;
+    if (count > 0 && wolfSSL_dtls_cid_get_tx(session, bytes, capacity) != WOLFSSL_SUCCESS) return -1;
+    return (int)count;
+#else
+    (void)session;
+    (void)bytes;
+    (void)capacity;
+    return 0;
+#endif
+}
+
+/// Gives a restored session of a server the connection ID that its client wants, after `bootgate_use_connection_id`:
+/// `extension` is one byte with its length, then the ID. 1 when that worked.
+static inline int bootgate_restore_client_id(WOLFSSL *session, const void *extension, unsigned short count) {
+#if defined(WOLFSSL_DTLS_CID) && LIBWOLFSSL_VERSION_HEX == 0x05009002
+    return TLSX_ConnectionID_Parse != NULL
+        && TLSX_ConnectionID_Parse(session, (const unsigned char *)extension, count, 1) == 0;
+#else
+    (void)session;
+    (void)extension;
+    (void)count;
+    return 0;
+#endif
+}
+
+/// 1 when established sessions can be exported and imported.
+static inline int bootgate_can_export(void) {
+#ifdef WOLFSSL_SESSION_EXPORT
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+#ifdef WOLFSSL_SESSION_EXPORT
+static inline int bootgate_get_no_peer(WOLFSSL *session, char *address, int *count, unsigned short *port, int *family) {
+    (void)session;
+    (void)address;
+    *count = 0;
+    *port = 0;
+    *family = 0;
+    return WOLFSSL_SUCCESS;
+}
+
+static inline int bootgate_set_no_peer(WOLFSSL *session, char *address, int count, unsigned short port, int family) {
+    (void)session;
+    (void)address;
+    (void)count;
+    (void)port;
+    (void)family;
+    return WOLFSSL_SUCCESS;
+}
+#endif
+
+/// Leaves the peer's address out of exported sessions of `context`: it is not a socket's address that the library has.
+static inline void bootgate_export_without_peer(WOLFSSL_CTX *context) {
+#ifdef WOLFSSL_SESSION_EXPORT
+    wolfSSL_CTX_SetIOGetPeer(context, bootgate_get_no_peer);
+    wolfSSL_CTX_SetIOSetPeer(context, bootgate_set_no_peer);
+#else
+    (void)context;
+#endif
+}
+
+/// Writes `session` into `bytes`: how many bytes that were, or an error below 0, or 0 when that is not compiled in.
+static inline int bootgate_export(WOLFSSL *session, void *bytes, unsigned int capacity) {
+#ifdef WOLFSSL_SESSION_EXPORT
+    unsigned int count = capacity;
+    return wolfSSL_dtls_export(session, (unsigned char *)bytes, &count);
+#else
+    (void)session;
+    (void)bytes;
+    (void)capacity;
+    return 0;
+#endif
+}
+
+/// Makes the new object `session` what `bytes` say, and gives the memory back that only a handshake needs: how many bytes
+/// were read, or an error below 0, or 0 when that is not compiled in.
+static inline int bootgate_import(WOLFSSL *session, const void *bytes, unsigned int count) {
+#ifdef WOLFSSL_SESSION_EXPORT
+    int result = wolfSSL_dtls_import(session, (const unsigned char *)bytes, count);
+    if (result > 0) {
+        wolfSSL_FreeArrays(session);
+        (void)wolfSSL_FreeHandshakeResources(session);
+    }
+    return result;
+#else
+    (void)session;
+    (void)bytes;
+    (void)count;
+    return 0;
+#endif
+}
+
 /// One piece of the input of a cookie.
 typedef struct bootgate_bytes {
     const void *start;

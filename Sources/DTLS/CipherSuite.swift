@@ -84,6 +84,14 @@ extension CipherSuite {
         }
     }
 
+    /// Whether records are sealed with AES-CCM.
+    var isCCM: Bool {
+        switch self {
+        case .pskAES128CCM8, .pskAES256CCM8, .pskAES128CCM, .pskAES256CCM: true
+        default: false
+        }
+    }
+
     /// Whether no suite that a server may choose for `hello` stands against connection IDs. It takes the first one of
     /// its own that the client has too, but passes over one with forward secrecy if they have no curve in common.
     static func allowConnectionIDs(_ suites: [CipherSuite], for hello: ClientHello) -> Bool {

@@ -29,6 +29,12 @@ package struct ConnectionID: Hashable, Sendable {
         self.bits = bits
     }
 
+    /// The connection ID with these eight bytes; nil for any other number of them.
+    init?(bytes: UnsafeRawBufferPointer) {
+        guard bytes.count == Self.byteCount else { return nil }
+        self.bits = UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))
+    }
+
     /// Whether the record at the front of `bytes`, which is of the type that has one, carries this connection ID.
     func isAtFront(of bytes: UnsafeRawBufferPointer) -> Bool { Self.bits(in: bytes) == self.bits }
 

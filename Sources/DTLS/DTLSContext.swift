@@ -52,6 +52,7 @@ package final class DTLSContext {
         wolfSSL_CTX_SetIOSend(library, sendCallback)
         // A resumed session would never ask for the key: one that was revoked would go on working.
         _ = wolfSSL_CTX_set_session_cache_mode(library, bootgate_session_cache_off)
+        bootgate_export_without_peer(library)
         // One datagram per flight where it fits.
         _ = wolfSSL_CTX_set_group_messages(library)
         guard bootgate_set_mtu(library, UInt16(configuration.mtu)) == 1 || bootgate_has_static_psk() == 0 else {

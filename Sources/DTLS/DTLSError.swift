@@ -23,6 +23,10 @@ package enum DTLSError: Error, Equatable, Sendable {
     case notEstablished
     /// The data do not fit into one datagram; nothing was sent, the session lives on.
     case tooLong(maximum: Int)
+    /// This session cannot be saved. The text says why; its device shakes hands again.
+    case notExportable(String)
+    /// A saved session cannot be used. The text says why; its device shakes hands again.
+    case savedState(String)
 }
 
 extension DTLSError: CustomStringConvertible {
@@ -41,6 +45,8 @@ extension DTLSError: CustomStringConvertible {
         case .keyLength(let count): "a pre-shared key has 1 to 64 bytes, this one has \(count)"
         case .notEstablished: "the session is not established"
         case .tooLong(let maximum): "at most \(maximum) bytes fit into one datagram"
+        case .notExportable(let text): "the session cannot be saved: \(text)"
+        case .savedState(let text): "the saved session cannot be used: \(text)"
         }
     }
 }
@@ -51,6 +57,8 @@ package enum DTLSCloseReason: Error, Hashable, Sendable {
     case closedByPeer
     /// ``DTLSSession/close()`` was called.
     case closedLocally
+    /// ``DTLSSession/exportState()`` was called: it goes on elsewhere, and its peer knows of nothing.
+    case exported
     /// The handshake took too long. `alert` is what the peer said in clear meanwhile: a hint only, since anyone can
     /// forge it.
     case handshakeTimeout(alert: UInt8?)
@@ -75,6 +83,7 @@ extension DTLSCloseReason: CustomStringConvertible {
         switch self {
         case .closedByPeer: "the peer closed the session"
         case .closedLocally: "the session was closed here"
+        case .exported: "the session was saved"
         case .handshakeTimeout(nil): "the handshake was not finished in time"
         case .handshakeTimeout(.some(let alert)):
             "the handshake was not finished in time; the peer sent alert \(alert), unauthenticated"

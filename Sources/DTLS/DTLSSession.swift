@@ -13,6 +13,10 @@ package import Timing
 /// Established, it costs no allocation of its own per datagram; the library makes one per record. Measured with wolfSSL
 /// 5.9.2 on x86-64: 2.9 kB per session with CCM-8 or GCM once data came, 5.6 kB before (9.8 kB with ECDHE), all of the
 /// library's memory included.
+///
+/// A server's session can go on in another process: see ``exportState()``. One whose client wants a connection ID of its
+/// own in our records can do so only with the wolfSSL that `scripts/setup` builds, because no public function of the
+/// library brings that ID back.
 package final class DTLSSession {
     package enum Phase: Hashable, Sendable {
         /// From the first accepted hello, or a client's own, to the Finished of both sides.
@@ -109,6 +113,39 @@ package final class DTLSSession {
         if bootgate_has_connection_id(library) == 1 { self.connectionID = connectionID }
         self.suite = CipherSuite(rawValue: UInt16(truncatingIfNeeded: wolfSSL_get_current_cipher_suite(library)))
         self.outcome = .nothing
+    }
+
+    /// Goes on with the session that `state` was taken from: established at once, with nothing to send, and with the
+    /// replay window and the numbers of records as they were. Only one session may ever be made of a state.
+    ///
+    /// - Parameters:
+    ///   - peer: Where the peer was when the state was taken.
+    ///   - now: Not looked at: nothing of an established session runs out.
+    /// - Throws: `configuration`, `failure`, or `savedState`: the suite is not one of the context's any more, or the
+    ///   library does not take the state.
+    package init(
+        restoring state: DTLSSessionState,
+        from peer: DTLSPeer,
+        context: DTLSContext,
+        now _: Instant
+    ) throws(DTLSError) {
+        guard context.role == .server else { throw .configuration("a client's context restores no sessions") }
+        guard context.suites.contains(state.suite) else {
+            throw .savedState("its suite \(state.suite) is not configured any more")
+        }
+        self.context = context
+        self.number = context.nextNumber()
+        // A late copy of the hello is answered by the gate, and the peer ignores that.
+        self.clientRandom = nil
+        self.library = nil
+        self.handshake = nil
+        self.identity = state.identity
+        self.suite = state.suite
+        self.connectionID = state.connectionID
+        self.newestNumber = state.newestNumber
+        try self.importState(state, from: peer)
+        self.phase = .established
+        context.established += 1
     }
 
     /// A client's session. Its hello waits in the output afterwards.

@@ -15,28 +15,6 @@ extension BoundListener: CustomStringConvertible {
     package var description: String { "\(self.security == .dtls ? "coaps" : "coap")://\(self.address)" }
 }
 
-/// A gateway that runs, for those who watch it. Any task may ask; what is asked for is gathered on the event loop.
-package struct RunningGateway: Sendable {
-    /// In the order of the configuration.
-    package let listeners: [BoundListener]
-    fileprivate let sockets: [Listener]
-    fileprivate let sessions: DeviceSessions
-    fileprivate let pool: UpstreamPool
-
-    package func statistics() async -> GatewayStatistics {
-        let occupancy = await self.sessions.occupancy
-        var sockets: [GatewayStatistics.Socket] = []
-        for (listener, socket) in zip(self.listeners, self.sockets) {
-            sockets.append(.init(listener: listener, counters: await socket.counters))
-        }
-        return GatewayStatistics(
-            counters: await self.sessions.counters, sessions: occupancy.sessions, halfOpen: occupancy.halfOpen,
-            registrations: occupancy.registrations, sockets: sockets, pool: await self.pool.counters,
-            upstreams: await self.pool.statistics(), isDraining: occupancy.isDraining
-        )
-    }
-}
-
 /// The gateway as something that runs: sockets, sessions and pool of one shard, from start to stop.
 package final class GatewayService: Sendable {
     private let configuration: GatewayConfiguration
@@ -55,11 +33,10 @@ package final class GatewayService: Sendable {
         self.loop = loop
         self.logger = logger
         var environment = DeviceSessions.Environment(
-            configuration: configuration, records: records, credentials: credentials,
+            configuration: configuration.withLimits(), records: records, credentials: credentials,
             publications: publications, audit: audit, logger: logger,
             now: { .now }, wallClock: WallClock.microseconds, seed: UInt64.random(in: .min ... .max)
         )
-        environment.configuration.limits.sessions = configuration.limits.sessions ?? SessionCapacity.current()
         environment.rebootstraps = rebootstraps
         environment.traces = traces
         self.environment = environment
@@ -87,21 +64,22 @@ package final class GatewayService: Sendable {
         )
         await sessions.attach(listeners)
         let changes = Task { await sessions.followChanges() }
-        let bound = listeners.map { BoundListener(security: $0.security, address: $0.address) }
-        try await ready(RunningGateway(listeners: bound, sockets: listeners, sessions: sessions, pool: pool))
+        let state = GatewayState(self.configuration, listeners)
+        try await ready(
+            RunningGateway(state: state, sessions: sessions, pool: pool, loop: self.loop, logger: self.logger))
         await stop()
-        await self.drain(sessions)
+        await self.drain(sessions, state.current.configuration.drain)
         changes.cancel()
         await sessions.stop()
         let counters = await sessions.counters.metadata
         self.logger.info("gateway stopped", metadata: counters)
-        for listener in listeners { await listener.close() }
+        for socket in state.sockets { await socket.listener.close() }
         await pool.stop()
     }
 
-    private func drain(_ sessions: DeviceSessions) async {
+    private func drain(_ sessions: DeviceSessions, _ limit: Duration) async {
         await sessions.drain()
-        let deadline = Instant.now.advanced(by: self.configuration.drain)
+        let deadline = Instant.now.advanced(by: limit)
         while await sessions.runningBootstraps > 0, Instant.now < deadline {
             try? await Task.sleep(for: .milliseconds(50))
         }

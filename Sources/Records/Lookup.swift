@@ -18,7 +18,8 @@ struct Lookup: Sendable {
     /// Look-ups that come together share a transaction; those that come meanwhile share the next one.
     private let reads: SharedTransactions<Statements>
     private let key: RecordsKey
-    private let lifetimes: CredentialLifetimes
+    private let policy: LifetimePolicy
+    private var lifetimes: CredentialLifetimes { self.policy.current }
     private let clock: @Sendable () -> Int64
     private let logger: Logger
     /// Opened where there is nothing to open.
@@ -28,7 +29,7 @@ struct Lookup: Sendable {
         sims: StoreFile,
         credentials: StoreFile,
         key: RecordsKey,
-        lifetimes: CredentialLifetimes,
+        lifetimes: LifetimePolicy,
         clock: @escaping @Sendable () -> Int64,
         logger: Logger
     ) throws(RecordsError) {
@@ -42,7 +43,7 @@ struct Lookup: Sendable {
             context: { try Statements($0) }
         )
         self.key = key
-        self.lifetimes = lifetimes
+        self.policy = lifetimes
         self.clock = clock
         self.logger = logger
         self.decoy = try sims.translating { try key.seal(Secret.random(count: 16), for: .sim(iccid: "")) }

@@ -1,3 +1,4 @@
+internal import Crypto
 internal import GRDB
 package import Gateway
 package import Logging
@@ -17,6 +18,9 @@ package final class Records: Sendable {
     package let warnings: [String]
 
     let configuration: RecordsConfiguration
+    /// What saved sessions are sealed with.
+    let vaultKey: SymmetricKey
+    let lifetimes: LifetimePolicy
     let outbox: Outbox
     let credentialTable: CredentialTable
     private let grantTable: GrantTable
@@ -40,10 +44,16 @@ package final class Records: Sendable {
             loss: "\(configuration.state) holds stores that were made with one"
         )
         let key = RecordsKey(reading.secret)
+        // Before either is changed.
+        try simsFile.refuseNewer(than: Schemas.sims)
+        try credentialsFile.refuseNewer(than: Schemas.credentials)
         let simsPool = try simsFile.open(migrator: Schemas.sims, key: key)
         let credentialsPool = try credentialsFile.open(migrator: Schemas.credentials, key: key)
 
+        let lifetimes = LifetimePolicy(configuration.lifetimes)
         self.configuration = configuration
+        self.vaultKey = RecordsKey.vaultKey(from: reading.secret)
+        self.lifetimes = lifetimes
         self.warnings = reading.warning.map { [$0] } ?? []
         self.sims = SIMStore(
             file: simsFile,
@@ -55,17 +65,17 @@ package final class Records: Sendable {
         self.credentials = CredentialLister(
             file: credentialsFile,
             pool: credentialsPool,
-            lifetimes: configuration.lifetimes,
+            policy: lifetimes,
             clock: configuration.clock
         )
         self.outbox = Outbox(file: simsFile, pool: simsPool)
-        self.credentialTable = CredentialTable(key: key, lifetimes: configuration.lifetimes)
-        self.grantTable = GrantTable(key: key, lifetimes: configuration.lifetimes)
+        self.credentialTable = CredentialTable(key: key, lifetimes: lifetimes)
+        self.grantTable = GrantTable(key: key, policy: lifetimes)
         self.lookup = try Lookup(
             sims: simsFile,
             credentials: credentialsFile,
             key: key,
-            lifetimes: configuration.lifetimes,
+            lifetimes: lifetimes,
             clock: configuration.clock,
             logger: logger
         )

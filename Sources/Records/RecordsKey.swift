@@ -38,6 +38,16 @@ struct RecordsKey: Sendable {
 
     init(_ secret: Secret) { self.key = secret.withUnsafeBytes { SymmetricKey(data: $0) } }
 
+    /// A key of its own for saved sessions, from which this one cannot be found.
+    static func vaultKey(from secret: Secret) -> SymmetricKey {
+        secret.withUnsafeBytes { bytes in
+            HKDF<SHA256>.deriveKey(
+                inputKeyMaterial: SymmetricKey(data: bytes), info: Array("bootgate.session-vault".utf8),
+                outputByteCount: 32
+            )
+        }
+    }
+
     /// Nonce, ciphertext and tag in one.
     ///
     /// - Parameter nonce: 12 random bytes that are used this once; nil: fresh ones.

@@ -15,7 +15,7 @@ struct Bootgate: AsyncParsableCommand {
         version: Self.version,
         subcommands: [
             ServeCommand.self, CheckCommand.self, DemoCommand.self, SIMCommand.self, CredentialsCommand.self,
-            AuditCommand.self, ProbeCommand.self, StatusCommand.self,
+            AuditCommand.self, BackupCommand.self, ProbeCommand.self, StatusCommand.self,
         ]
     )
 

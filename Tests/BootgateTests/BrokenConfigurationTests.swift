@@ -44,7 +44,7 @@ struct BrokenConfigurationTests {
 
     static let files: [BrokenFile] =
         Self.structure + Self.values + Self.routes + Self.secrets + Self.publications
-        + Self.notThereYet
+        + Self.journalAndAdmin
 
     static let structure: [BrokenFile] = [
         BrokenFile("empty", "", "f.yaml:1:1: the file is empty; listeners, bootstrap and servers are needed"),
@@ -366,9 +366,9 @@ struct BrokenConfigurationTests {
         )
     ]
 
-    static let notThereYet: [BrokenFile] = [
+    static let journalAndAdmin: [BrokenFile] = [
         BrokenFile(
-            "what is not built is refused where a promise hangs on it",
+            "limits of the journal and of the admin address",
             """
             mode: audit
             listeners: [{ bind: "coaps://127.0.0.1" }]
@@ -387,7 +387,6 @@ struct BrokenConfigurationTests {
             audit: { durability: strict, keep: 4h, syslog: { to: "udp://syslog.example.net:514", facility: local8 } }
             admin: { listen: "0.0.0.0:8684", tokens: [{ name: ops, role: chief, token: abc }] }
             """,
-            "f.yaml:1:7: mode: audit is not there yet; write enforce, or leave the key out",
             "f.yaml:10:24: warning: servers.trackers.publish.leshan sends keys in clear; use https, or a network that "
                 + "nobody else is in",
             "f.yaml:15:36: audit.keep is 4h; expected at least 1d, or none",

@@ -77,7 +77,7 @@ struct ServeCommandTests {
         #expect(!changed.complaints.isEmpty)
     }
 
-    @Test("The service manager hears that it is ready, and that it stops")
+    @Test("The service manager hears that it is ready, that it reads its file again, and that it stops")
     func notify() throws {
         let place = try Workplace()
         let path = place.path("notify")
@@ -92,16 +92,20 @@ struct ServeCommandTests {
             }
         }
         try #require(bound == 0)
+        var patience = timeval(tv_sec: 30, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         func message() -> String {
             var bytes = [UInt8](repeating: 0, count: 512)
-            let count = recv(descriptor, &bytes, bytes.count, Int32(MSG_DONTWAIT))
+            let count = recv(descriptor, &bytes, bytes.count, 0)
             return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
         }
         let (process, first) = try self.serve(in: place, environment: ["NOTIFY_SOCKET": path])
         try #require(first.hasPrefix("ready "))
-        // Both messages lie in the socket once the process has ended.
-        #expect(self.stop(process) == 0)
         #expect(message().hasPrefix("READY=1\n"))
+        kill(process.processIdentifier, SIGHUP)
+        #expect(message().wholeMatch(of: /RELOADING=1\nMONOTONIC_USEC=[1-9]\d*/) != nil)
+        #expect(message().hasPrefix("READY=1\n"))
+        #expect(self.stop(process) == 0)
         #expect(message() == "STOPPING=1")
     }
 

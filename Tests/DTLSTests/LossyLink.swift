@@ -78,7 +78,7 @@ final class LossyLink {
     private(set) var moves: [UInt16] = []
     private(set) var now: Instant
 
-    let serverContext: DTLSContext
+    private(set) var serverContext: DTLSContext
     let clientContext: DTLSContext
     private let connectionID: ConnectionID?
     private let offer: ConnectionIDOffer
@@ -139,6 +139,29 @@ final class LossyLink {
     func sendFromServer(_ bytes: [UInt8]) throws {
         if let server = self.server { try bytes.withUnsafeBytes { try server.send($0) } }
         self.flush()
+    }
+
+    /// The gateway stops and starts again: the server's session goes on in a new context, as the bytes say that it left.
+    /// What is on its way meanwhile arrives at the new one.
+    ///
+    /// - Parameter change: What a test does to the bytes.
+    /// - Returns: the session as it was left behind.
+    @discardableResult
+    func restartServer(_ change: (inout [UInt8]) -> Void = { _ in }) throws -> DTLSSession? {
+        guard let old = self.server, let state = try old.exportState() else { return nil }
+        self.flush()
+        var bytes: [UInt8] = []
+        state.encode(into: &bytes)
+        change(&bytes)
+        let context = try DTLSContext(role: .server, configuration: self.serverContext.configuration)
+        self.server = try DTLSSession(
+            restoring: bytes.withUnsafeBytes { try DTLSSessionState(decoding: $0) },
+            from: Self.peer(at: self.addressAtServer),
+            context: context,
+            now: self.now
+        )
+        self.serverContext = context
+        return old
     }
 
     func closeClient() {

@@ -28,12 +28,14 @@ struct UpstreamOutageTests {
             let first = try stage.device(
                 stage.credentials(sim, at: gateway) + ["--bootstrap-only", "--save-account", account])
             #expect(try await first.exit(within: .seconds(60)) == 0)
-            let registered = try RoamingDevice(account: account, from: stage.otherAddress, to: port)
+            let registered = try RoamingDevice(
+                account: account, from: stage.otherAddress, to: port, patience: .seconds(120))
             let created = try registered.request(.post, ["rd"], query: ["ep=\(sim.iccid)", "lt=300", "lwm2m=1.1"])
             #expect(created.code == .created)
             let location = created.options.strings(.locationPath) ?? []
             let newcomer = try await stage.addSIM(to: gateway)
-            let device = try RoamingDevice(newcomer.iccid, key: newcomer.key, from: stage.otherAddress, to: port)
+            let device = try RoamingDevice(
+                newcomer.iccid, key: newcomer.key, from: stage.otherAddress, to: port, patience: .seconds(120))
 
             let servers = [bootstrap, management]
             for server in servers { server.program.signal(outage == .silent ? SIGSTOP : SIGKILL) }

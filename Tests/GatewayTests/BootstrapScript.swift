@@ -59,10 +59,12 @@ struct BootstrapScript {
         record: SIMRecord? = nil, arrival: GatewayConfiguration.Security = .dtls,
         upstreams: [GatewayConfiguration.Upstream] = [Self.upstream],
         publishedKeys: GatewayConfiguration.KeysPerEndpoint? = nil,
-        unmatched: GatewayConfiguration.Unmatched = .refuse, isAuditStrict: Bool = false
+        unmatched: GatewayConfiguration.Unmatched = .refuse, isAuditStrict: Bool = false,
+        mode: GatewayConfiguration.Mode = .enforce
     ) throws {
         var configuration = Self.configuration(upstreams: upstreams)
         configuration.isAuditStrict = isAuditStrict
+        configuration.mode = mode
         configuration.unmatched = unmatched
         if publishedKeys != nil {
             configuration.servers[0].relay = nil

@@ -116,15 +116,16 @@ struct BootstrapSessionTests {
         )
     }
 
-    @Test("T5: what a server sent before it was given up is not taken for the next server's")
+    @Test("T5: what a server sent before it was given up is not taken for another server's")
     func heldRequestsEndWithTheirServer() throws {
         var script = try BootstrapScript(upstreams: [BootstrapScript.upstream, BootstrapScript.second])
-        let request = script.nextID()
-        script.deviceRequests(request)
+        script.deviceRequests(script.nextID())
         script.leaseGranted()
         script.upstreamRequests(script.nextID(), BootstrapScript.deleteAll)
-        // Its 2.04 never comes.
+        // Its 2.04 never comes. The device asks again.
         script.play { session, _, out in session.upstreamFailed(.unacknowledged, wallClock: 0, into: &out) }
+        let request = script.nextID()
+        script.deviceRequests(request)
         script.leaseGranted(BootstrapScript.second)
         #expect(script.upstreamAnswers(.changed) == [.answerDevice(request, CoAPResponse(.changed))])
     }
@@ -310,6 +311,22 @@ struct BootstrapSessionTests {
                 == [.answerDevice(request, CoAPResponse(.gatewayTimeout)), .releaseLease(.parked)]
         )
         #expect(script.ends == [.upstreamSilent])
+    }
+
+    @Test("A server that has taken the request, or has begun to write, is the only one that is asked")
+    func nothingTwice() throws {
+        for howItShows in 0..<3 {
+            var script = try BootstrapScript(upstreams: [BootstrapScript.upstream, BootstrapScript.second])
+            let request = script.nextID()
+            script.deviceRequests(request)
+            script.leaseGranted()
+            if howItShows == 0 { script.play { session, _, _ in session.upstreamAcknowledged() } }
+            if howItShows == 1 { script.upstreamRequests(script.nextID(), BootstrapScript.finish) }
+            let failure: MessageLayer.Failure = howItShows == 2 ? .noResponse : .unacknowledged
+            let out = script.play { session, _, out in session.upstreamFailed(failure, wallClock: 0, into: &out) }
+            #expect(out == [.answerDevice(request, CoAPResponse(.gatewayTimeout)), .releaseLease(.parked)])
+            #expect(script.ends == [.upstreamSilent])
+        }
     }
 
     @Test("A server that is down is 5.03 with Max-Age")

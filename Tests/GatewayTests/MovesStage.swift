@@ -54,6 +54,8 @@ final class MovesStage {
         configuration.deviceTransmission.piggybackWait = .seconds(20)
         configuration.upstreamTransmission.acknowledgementTimeout = .seconds(20)
         configuration.pool.minimumIdle = 1
+        // The scripted servers know no pings.
+        configuration.pool.probe = nil
         // Sockets of every address would get into the way of tests that look for a free port.
         configuration.pool.from = [IPAddress(ipv4: 0x7F00_0001)]
         adjust(&configuration)

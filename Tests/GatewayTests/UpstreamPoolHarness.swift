@@ -19,6 +19,8 @@ struct PoolHarness {
     var refused: [(lease: LeaseID, cause: FailureCause)] = []
     var broken: [(lease: LeaseID, cause: FailureCause)] = []
     var probes: [SocketID] = []
+    /// What was said of the health of upstreams.
+    var news: [(upstream: PoolStateMachine.UpstreamID, isUp: Bool)] = []
     /// Sockets with a handshake under way, in the order in which they were asked for.
     var securing: [SocketID] = []
     /// Sockets that have a session, as far as the machine's actions say.
@@ -82,6 +84,8 @@ struct PoolHarness {
             case .probe(let socket, _):
                 #expect(self.open.contains(socket), sourceLocation: sourceLocation)
                 self.probes.append(socket)
+            case .endProbe(let socket): self.probes.removeAll { $0 == socket }
+            case .health(let upstream, let isUp): self.news.append((upstream, isUp))
             case .secure(let socket):
                 #expect(self.open.contains(socket), "shakes hands on nothing", sourceLocation: sourceLocation)
                 self.secured.remove(socket)

@@ -86,6 +86,9 @@ final class PoolFixture {
         self.group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         var policy = GatewayConfiguration.PoolPolicy()
         policy.minimumIdle = idle
+        // The scripted servers know no pings.
+        policy.probe = nil
+        policy.returnAfter = .zero
         policy.wait = wait
         policy.from = from
         // Whatever is clean goes to the next device at once, so that tests see one socket in many hands.

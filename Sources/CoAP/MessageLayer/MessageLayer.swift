@@ -29,10 +29,10 @@ package struct MessageLayer: Sendable {
         package static let queuedMessages = 32
     }
 
-    let parameters: TransmissionParameters
+    private(set) var parameters: TransmissionParameters
     let optionPolicy: OptionPolicy
-    let exchangeLifetime: UInt32
-    let nonLifetime: UInt32
+    private(set) var exchangeLifetime: UInt32
+    private(set) var nonLifetime: UInt32
 
     var generator: SeededGenerator
     var clock = CoarseClock()
@@ -70,6 +70,14 @@ package struct MessageLayer: Sendable {
         self.nonLifetime = CoarseClock.span(parameters.nonLifetime)
         self.generator = SeededGenerator(seed: seed)
         self.messageIDs = MessageIDs(first: UInt16.random(in: .min ... .max, using: &self.generator))
+    }
+
+    /// Other timers for what is sent from now on. What is under way keeps the times that it was given; how long messages
+    /// are remembered counts for those of before, too.
+    package mutating func adopt(_ parameters: TransmissionParameters) {
+        self.parameters = parameters
+        self.exchangeLifetime = CoarseClock.span(parameters.exchangeLifetime)
+        self.nonLifetime = CoarseClock.span(parameters.nonLifetime)
     }
 
     // MARK: - State

@@ -6,6 +6,7 @@ package import LwM2M
 ///
 /// `interface.md` names the keys of the file in the same words; the command reads it, nothing below the command knows YAML.
 package struct GatewayConfiguration: Sendable {
+    package var mode = Mode.enforce
     package var listeners: [Listener]
     package var bootstrap: Bootstrap
     package var servers: [ServerRule]
@@ -186,6 +187,10 @@ package struct GatewayConfiguration: Sendable {
         package var rest: Duration = .milliseconds(20)
         /// Local addresses to use upstream; empty: the system's choice.
         package var from: [IPAddress] = []
+        /// How long a server may be quiet before it is asked for a sign of life; nil: only servers that are down are asked.
+        package var probe: Duration? = .seconds(10)
+        /// How long a server that was down must be well before it is preferred again to one further back in the list.
+        package var returnAfter: Duration = .seconds(10)
 
         package init() {}
     }
@@ -194,11 +199,16 @@ package struct GatewayConfiguration: Sendable {
         /// Live device sessions; nil: as many as ``SessionCapacity`` has memory for.
         package var sessions: Int?
         package var halfOpen = 4096
+        /// Of these, so many of one source (IPv6: one /64).
+        package var halfOpenPerSource = 256
         /// Plain bootstraps of one source (IPv6: one /64) that no device has acknowledged yet.
         package var unansweredPerSource = 64
         package var sessionsPerSIM = 4
         /// Largest body, in bytes, that is put together from blocks on the bootstrap leg, in either direction (T46).
         package var body = 65_536
+        /// How long an identity has to wait at most that has shown wrong keys from one source; zero: never.
+        package var backOff: Duration = .seconds(60)
+        package var overload = OverloadPolicy()
 
         package init() {}
     }

@@ -35,6 +35,8 @@ final class Handshake {
     let began: Instant
     /// What the identity stands for, once it was looked up.
     var resolution: IdentityResolution?
+    /// The identity has to wait here: its key is not looked at.
+    var isBackedOff = false
     /// Its failure is in the journal.
     var isReported = false
 

@@ -126,7 +126,9 @@ extension DeviceSessions: LeaseHolder {
             session.blocks?.upstream = nil
             session.bootstrap?.upstreamFailed(failure, wallClock: work.wallClock, into: &work.bootstrap)
         case .retransmitted: session.bootstrap?.messageRetransmitted()
-        case .settled, .transmit, .acknowledged, .repeated, .notification, .pong, .dropped: break
+        case .acknowledged(let exchange):
+            if session.upstreamExchange == exchange { session.bootstrap?.upstreamAcknowledged() }
+        case .settled, .transmit, .repeated, .notification, .pong, .dropped: break
         }
     }
 

@@ -20,6 +20,7 @@ extension DeviceSessions {
         peer.session = session
         if let connectionID = dtls?.connectionID { self.byConnectionID[connectionID] = session }
         self.sessionCount += 1
+        self.noteKnown(peer.key)
         self.counters.sessionsOpened += 1
         var siblings = self.byICCID[record.iccid] ?? []
         // A registered one goes last: its device may sleep behind it.
@@ -200,12 +201,18 @@ extension DeviceSessions {
             session.layer.respond(to: id, CoAPResponse(.badOption), now: work.now, into: &work.events)
             return
         }
+        session.bootstrap?.adopt(self.shared)
         let answer: CoAPResponse
         switch (request.code, request.uriPath ?? [""]) {
         case (.post, ["bs"]):
             self.counters.bootstrapsRequested += 1
             guard !self.isDraining else {
                 answer = DeviceAnswer.response(to: .shutdown)
+                break
+            }
+            guard !self.turnsAwayBootstrap(of: session) else {
+                self.counters.drop("overload")
+                answer = DeviceAnswer.response(to: .limit)
                 break
             }
             session.bootstrapRequestedAt = work.wallClock

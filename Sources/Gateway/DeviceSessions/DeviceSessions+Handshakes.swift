@@ -48,6 +48,10 @@ extension DeviceSessions {
         case .drop(let reason):
             self.counters.drop("hello_\(reason)")
         case .reply:
+            guard !self.turnsAway(key) else {
+                self.counters.drop("overload")
+                return
+            }
             self.counters.helloVerifications += 1
             self.helloReply.withUnsafeBytes { reply in
                 self.counters.datagramsToDevices += 1
@@ -62,6 +66,10 @@ extension DeviceSessions {
                 self.sessionCount < self.configuration.limits.sessions ?? .max
             else {
                 self.counters.drop("limit")
+                return
+            }
+            guard !self.hasTooManyHandshakes(key) else {
+                self.counters.drop("half_open_per_source")
                 return
             }
             let dtls: DTLSSession
@@ -79,7 +87,7 @@ extension DeviceSessions {
             self.peers[key] = peer
             let handshake = Handshake(dtls: dtls, now: now)
             peer.handshake = handshake
-            self.halfOpen += 1
+            self.handshakeBegan(key)
             self.advance(handshake, of: peer, .nothing, now: now)
         }
     }
@@ -93,7 +101,7 @@ extension DeviceSessions {
         switch outcome {
         case .nothing:
             // A look-up that failed is tried again with the next datagram of the device.
-            if handshake.resolution == nil, let identity = handshake.dtls.identity {
+            if handshake.resolution == nil, !handshake.isBackedOff, let identity = handshake.dtls.identity {
                 self.lookUp(identity, for: handshake, of: peer, now: now)
             }
             // The device hears nothing and tries on for a while; the operator need not wait for its end.
@@ -113,7 +121,7 @@ extension DeviceSessions {
     private func abandon(_ handshake: Handshake, of peer: DevicePeer, now: Instant) {
         guard peer.handshake === handshake else { return }
         peer.handshake = nil
-        self.halfOpen -= 1
+        self.handshakeEnded(peer.key)
         self.forgetIfEmpty(peer)
         self.reportFailure(of: handshake, of: peer, now: now)
     }
@@ -122,6 +130,10 @@ extension DeviceSessions {
     private func reportFailure(of handshake: Handshake, of peer: DevicePeer, now: Instant) {
         guard !handshake.isReported else { return }
         handshake.isReported = true
+        guard !handshake.isBackedOff else {
+            self.counters.drop("back_off")
+            return
+        }
         guard let resolution = handshake.resolution, let identity = handshake.dtls.identity else {
             self.counters.handshakeFailed(.deviceUnreachable)
             return
@@ -131,17 +143,17 @@ extension DeviceSessions {
         switch resolution {
         case .unknown: cause = .unknownIdentity
         case .bootstrap(let record), .registration(_, let record):
-            cause = record.status == .retired ? .retired : .wrongKey
+            cause = record.status == .retired && !self.isWatching ? .retired : .wrongKey
             iccid = record.iccid
         }
         self.counters.handshakeFailed(cause)
-        self.audits.append(
-            AuditEvent(
-                .bootstrapRefused, time: self.environment.wallClock(), cause: cause, iccid: iccid,
-                peer: peer.key.address.description, detail: [.init("identity", .text(identity.description))]
-            )
+        let event = AuditEvent(
+            .bootstrapRefused, time: self.environment.wallClock(), cause: cause, iccid: iccid,
+            peer: peer.key.address.description, detail: [.init("identity", .text(identity.description))]
         )
+        self.audits.append(self.isWatching ? event.with(.notObservable) : event)
         self.failures.report(cause, iccid: iccid, peer: peer.key.address, now: now)
+        if handshake.dtls.hasFailedProof { self.noteWrongKey(identity, of: iccid, at: peer.key, now: now) }
     }
 
     // MARK: - Identities
@@ -149,6 +161,11 @@ extension DeviceSessions {
     private func lookUp(
         _ identity: PSKIdentity, for handshake: Handshake, of peer: DevicePeer, now: Instant
     ) {
+        guard !self.mustWait(identity, at: peer.key, now: now) else {
+            handshake.isBackedOff = true
+            self.advance(handshake, of: peer, handshake.dtls.provide(key: nil, now: now), now: now)
+            return
+        }
         if let known = self.fresh[identity] ?? self.identities.value(for: identity) {
             self.provide(known, to: handshake, of: peer, now: now)
         } else if self.identityWaiters[identity] == nil {
@@ -163,7 +180,8 @@ extension DeviceSessions {
         _ resolution: IdentityResolution, to handshake: Handshake, of peer: DevicePeer, now: Instant
     ) {
         handshake.resolution = resolution
-        self.advance(handshake, of: peer, handshake.dtls.provide(key: resolution.handshakeKey, now: now), now: now)
+        self.advance(
+            handshake, of: peer, handshake.dtls.provide(key: self.handshakeKey(of: resolution), now: now), now: now)
     }
 
     /// One batch of look-ups for all identities that this turn has met.
@@ -204,7 +222,8 @@ extension DeviceSessions {
     private func promote(_ handshake: Handshake, of peer: DevicePeer, now: Instant) {
         guard peer.handshake === handshake, let resolution = handshake.resolution else { return }
         peer.handshake = nil
-        self.halfOpen -= 1
+        self.handshakeEnded(peer.key)
+        self.noteRightKey(handshake.dtls.identity, at: peer.key)
         self.counters.handshakesCompleted += 1
         self.counters.handshakeTimes.record(nanoseconds: handshake.began.nanoseconds(to: now))
         if let suite = handshake.dtls.suite { self.counters.handshakeSuites[suite, default: 0] += 1 }
@@ -258,7 +277,7 @@ extension IdentityResolution {
     fileprivate var isOneTime: Bool { if case .registration = self { true } else { false } }
 
     /// The key to shake hands with; nil where the handshake goes on with a random one and fails in silence.
-    fileprivate var handshakeKey: Secret? {
+    var handshakeKey: Secret? {
         switch self {
         case .bootstrap(let record): record.status == .retired ? nil : record.key
         case .registration(let credential, let record):

@@ -20,7 +20,7 @@ extension DeviceSessions {
     }
 
     private func takesConnectionIDs(at listener: Int) -> Bool {
-        self.listeners[listener].configuration.connectionIDs ?? self.configuration.dtls.connectionIDs
+        self.listenerEntries[listener].connectionIDs ?? self.configuration.dtls.connectionIDs
     }
 
     /// A datagram whose first record carries a connection ID: it says whose it is, whatever address it comes from.

@@ -14,6 +14,7 @@ extension DeviceSessions {
             self.receive(bytes, for: session, now: now)
             return
         }
+        if self.turnAwayPlain(bytes, key: key, remote: remote) { return }
         if let known = self.addresses.value(for: key.address.ip) {
             self.admit(bytes, key: key, remote: remote, record: known, now: now)
             return
@@ -66,7 +67,7 @@ extension DeviceSessions {
         now: Instant
     ) {
         let peer = DevicePeer(key: key, remote: remote)
-        guard let record else {
+        guard let record = record ?? self.stranger(at: key) else {
             self.refuse(bytes, from: peer, because: .unauthorized, now: now)
             return
         }
@@ -98,7 +99,7 @@ extension DeviceSessions {
         while index < events.count {
             switch events[index] {
             case .transmit(let datagram): datagram.withUnsafeBytes { self.transmit($0, to: peer) }
-            case .request(let id, _):
+            case .request(let id, let request):
                 layer.respond(to: id, DeviceAnswer.response(to: cause), now: now, into: &events)
                 self.failures.report(cause, iccid: nil, peer: peer.key.address, now: now)
                 guard cause == .unauthorized else {
@@ -110,6 +111,7 @@ extension DeviceSessions {
                 self.audits.append(
                     AuditEvent(
                         .bootstrapRefused, time: self.environment.wallClock(), cause: cause,
+                        endpoint: request.uriQuery?.first { $0.hasPrefix("ep=") }.map { String($0.dropFirst(3)) },
                         peer: peer.key.address.description
                     )
                 )
@@ -131,7 +133,4 @@ extension DeviceSessions {
         let count = self.unanswered[source, default: 1] - 1
         self.unanswered[source] = count > 0 ? count : nil
     }
-
-    /// Sources are counted by IPv4 address or by IPv6 /64.
-    private static func source(of address: IPAddress) -> UInt64 { address.isIPv4 ? address.low : address.high }
 }

@@ -21,7 +21,7 @@ extension DeviceSessions {
             session.layer.respond(to: id, CoAPResponse(.badOption), now: work.now, into: &work.events)
             return
         }
-        guard session.record.profile != .secure, let rule = self.relayRule(of: session) else {
+        guard session.record.profile != .secure || self.isWatching, let rule = self.relayRule(of: session) else {
             session.layer.respond(to: id, CoAPResponse(.notFound), now: work.now, into: &work.events)
             return
         }
@@ -69,15 +69,34 @@ extension DeviceSessions {
         }
     }
 
+    static func refusal(
+        _ cause: FailureCause, of session: DeviceSession, endpoint: String,
+        at rule: (name: String, relay: GatewayConfiguration.Upstream), wallClock: Int64
+    ) -> AuditEvent {
+        AuditEvent(
+            .registrationRefused, time: wallClock, cause: cause, iccid: session.record.iccid, endpoint: endpoint,
+            peer: session.peer.key.address.description, upstream: rule.relay.uri.description, session: session.id,
+            detail: [.init("server", .text(rule.name))]
+        )
+    }
+
     private func register(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, of session: DeviceSession,
         at rule: (name: String, relay: GatewayConfiguration.Upstream), under grant: PlainGrant?
     ) {
         let now = self.environment.now()
         var work = self.beginWork(now: now)
-        switch Gate.judgeRegistration(request, record: session.record, grant: grant) {
+        let (admission, would) = Gate.registrationVerdict(
+            on: request, record: session.record, grant: grant, mode: self.configuration.mode
+        )
+        switch admission {
         case .admit(let endpoint):
             self.noteAnswer(of: session)
+            var grant = grant
+            if let would {
+                grant = self.watchedGrant(of: session, endpoint: endpoint, server: rule.name)
+                self.note(would, of: session, endpoint: endpoint, at: rule, wallClock: work.wallClock)
+            }
             guard let grant else { return }
             self.enterRegistration(
                 session,
@@ -88,19 +107,15 @@ extension DeviceSessions {
                 ),
                 by: .grant(grant), at: rule.relay, now: now
             )
+            if would != nil { session.registration?.relay.update(session.record.letThrough) }
             session.registration?.relay.deviceRequested(
                 id, request, wallClock: work.wallClock, into: &work.registration
             )
         case .refuse(let cause, let code):
             session.layer.respond(to: id, CoAPResponse(code), now: now, into: &work.events)
             self.audits.append(
-                AuditEvent(
-                    .registrationRefused, time: work.wallClock, cause: cause, iccid: session.record.iccid,
-                    endpoint: session.record.endpoint, peer: session.peer.key.address.description,
-                    upstream: rule.relay.uri.description, session: session.id,
-                    detail: [.init("server", .text(rule.name))]
-                )
-            )
+                Self.refusal(
+                    cause, of: session, endpoint: session.record.endpoint, at: rule, wallClock: work.wallClock))
             self.counters.registrationsRefused[cause, default: 0] += 1
             self.failures.report(cause, iccid: session.record.iccid, peer: session.peer.key.address, now: now)
         }
@@ -111,7 +126,7 @@ extension DeviceSessions {
     /// The server whose registrations come in at this port: the one that the listener names, or the only one.
     private func relayRule(of session: DeviceSession) -> (name: String, relay: GatewayConfiguration.Upstream)? {
         let relays = self.configuration.servers.filter { $0.relay != nil }
-        let name = self.listeners[session.peer.key.listener].configuration.server
+        let name = self.listenerEntries[session.peer.key.listener].server
         let rule = name == nil ? (relays.count == 1 ? relays.first : nil) : relays.first { $0.name == name }
         return rule.flatMap { rule in rule.relay.map { (rule.name, $0) } }
     }

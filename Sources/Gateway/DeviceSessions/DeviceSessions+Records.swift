@@ -206,12 +206,14 @@ extension DeviceSessions {
             self.recordGeneration += 1
             switch change {
             case .sim(let iccid):
+                self.forgetStrangers()
                 self.identities.removeAll { $0.iccid == nil || $0.iccid == iccid }
                 self.addresses.removeAll { $0 == nil || $0?.iccid == iccid }
                 await self.judgeAnew(iccid)
                 await self.followOrders(iccid: iccid)
                 await self.followTraces(iccid: iccid)
             case .everything:
+                self.forgetStrangers()
                 self.identities.removeAll()
                 self.addresses.removeAll()
                 let known = Set(self.byICCID.keys).union(self.registrations.keys)
@@ -251,7 +253,9 @@ extension DeviceSessions {
         }
         let now = self.environment.now()
         for session in self.byICCID[iccid] ?? [] {
-            if let record, let cause = Self.obstacle(to: session, under: record) {
+            if self.letsThrough(session, under: record) {
+                self.follow(record, of: session)
+            } else if let record, let cause = Self.obstacle(to: session, under: record) {
                 self.end(session, cause: cause, now: now)
             } else if let record {
                 if session.oneTimeIdentities.contains(where: { standing[$0] == .unknown }) {
@@ -266,7 +270,7 @@ extension DeviceSessions {
             }
         }
         // Those whose devices have no session, and those that stand on a grant.
-        for registration in self.registrations[iccid] ?? [] {
+        for registration in self.registrations[iccid] ?? [] where !self.letsThrough(registration) {
             if let cause = Self.obstacle(to: registration, under: record, standing, granted, asked: plain) {
                 self.endRegistration(registration, cause: cause, now: now)
             } else if let record {
@@ -328,6 +332,8 @@ extension DeviceSessions {
         self.timer = nil
         self.traceTimer?.cancel()
         self.traceTimer = nil
+        self.load.timer?.cancel()
+        self.load.timer = nil
         self.endTurn()
     }
 }

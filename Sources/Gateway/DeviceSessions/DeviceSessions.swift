@@ -66,14 +66,17 @@ package actor DeviceSessions: LoopActor {
     nonisolated package var unownedExecutor: UnownedSerialExecutor { self.loop.executor.asUnownedSerialExecutor() }
 
     let environment: Environment
-    /// The configuration again, for the sessions.
-    let shared: Shared<GatewayConfiguration>
+    /// The configuration that counts now. Bootstraps that run go on with the one that they began with.
+    var shared: Shared<GatewayConfiguration>
     let pool: UpstreamPool
     let failures: FailureLog
-    /// Nil when no listener speaks DTLS.
-    let dtlsContext: DTLSContext?
+    /// Nil when no listener speaks DTLS. Another one takes its place with another configuration; sessions keep theirs.
+    var dtlsContext: DTLSContext?
     var cookies: CookieGate
+    /// By number; those that a new configuration has closed stay until their number is given to another one.
     var listeners: [Listener] = []
+    /// What the configuration says of each of them now.
+    var listenerEntries: [GatewayConfiguration.Listener] = []
 
     var peers: [PeerKey: DevicePeer] = [:]
     var byLease: [LeaseID: LeaseUser] = [:]
@@ -83,6 +86,9 @@ package actor DeviceSessions: LoopActor {
     var byConnectionID: [ConnectionID: DeviceSession] = [:]
     var byICCID: [String: [DeviceSession]] = [:]
     var halfOpen = 0
+    var halfOpenBySource: [UInt64: Int] = [:]
+    var load = LoadWatch()
+    var backOff = BackOffTable()
     var sessionCount = 0
     var nextSession: UInt64 = 1
     var seed: UInt64
@@ -151,20 +157,15 @@ package actor DeviceSessions: LoopActor {
         self.trace = MessageTrace(logger: environment.logger, wallClock: environment.wallClock)
         self.seed = environment.seed
         self.cookies = CookieGate(now: environment.now())
-        if environment.configuration.listeners.contains(where: { $0.security == .dtls }) {
-            var dtls = DTLSConfiguration()
-            dtls.suites = environment.configuration.dtls.suites
-            dtls.maximumHandshakes = environment.configuration.limits.halfOpen
-            dtls.initialRetransmission = environment.configuration.deviceHandshake.retransmission
-            dtls.handshakeTimeout = environment.configuration.deviceHandshake.limit
-            self.dtlsContext = try DTLSContext(role: .server, configuration: dtls)
-        } else {
-            self.dtlsContext = nil
-        }
+        self.dtlsContext = try Self.makeContext(for: environment.configuration)
     }
 
     /// The sockets, in the order of their numbers. Called once, before the first datagram.
-    package func attach(_ listeners: [Listener]) { self.listeners = listeners }
+    package func attach(_ listeners: [Listener]) {
+        self.listeners = listeners
+        self.listenerEntries = listeners.map(\.configuration)
+        self.watchLoad()
+    }
 
     var configuration: GatewayConfiguration { self.shared.value }
 
@@ -207,7 +208,7 @@ package actor DeviceSessions: LoopActor {
         if !self.addressQueue.isEmpty { self.resolveAddresses() }
         if !self.storeQueue.isEmpty { self.storeCredentials() }
         if !self.audits.isEmpty {
-            self.environment.audit.record(self.audits)
+            self.environment.audit.record(self.configuration.mode.marked(self.audits))
             self.audits.removeAll(keepingCapacity: true)
         }
         for listener in self.listeners { listener.flush() }

@@ -7,20 +7,31 @@ package enum SessionCapacity {
 
     /// For half of the memory that this process may have.
     package static func current() -> Int {
+        Self.sessions(machine: Self.machine(), container: Self.read(Self.containerLimit))
+    }
+
+    /// What this process may have, in bytes.
+    static func memory() -> Int { Self.memory(machine: Self.machine(), container: Self.read(Self.containerLimit)) }
+
+    private static let containerLimit = "/sys/fs/cgroup/memory.max"
+
+    private static func machine() -> Int {
         let pages = sysconf(Int32(_SC_PHYS_PAGES))
         let size = sysconf(Int32(_SC_PAGESIZE))
         let (memory, overflow) = pages.multipliedReportingOverflow(by: size)
-        let machine = pages > 0 && size > 0 && !overflow ? memory : 0
-        return Self.sessions(machine: machine, container: Self.read("/sys/fs/cgroup/memory.max"))
+        return pages > 0 && size > 0 && !overflow ? memory : 0
     }
 
     /// - Parameters:
     ///   - machine: bytes of memory; 0 if unknown.
     ///   - container: the limit of the process's control group as the system writes it, `max` for none.
     static func sessions(machine: Int, container: String) -> Int {
+        max(1024, Self.memory(machine: machine, container: container) / 2 / Self.bytesPerSession)
+    }
+
+    private static func memory(machine: Int, container: String) -> Int {
         let limit = Int(container.prefix { $0 != "\n" }).flatMap { $0 > 0 ? $0 : nil }
-        let known = [machine > 0 ? machine : nil, limit].compactMap { $0 }.min() ?? 1 << 30
-        return max(1024, known / 2 / Self.bytesPerSession)
+        return [machine > 0 ? machine : nil, limit].compactMap { $0 }.min() ?? 1 << 30
     }
 
     private static func read(_ path: String) -> String {

@@ -8,13 +8,14 @@ package enum DeviceAnswer {
 
     package static func response(to cause: FailureCause, upstreamCode: CoAPCode? = nil) -> CoAPResponse {
         switch cause {
-        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .suspended, .retired, .removed,
+        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .backOff, .suspended, .retired, .removed,
             .revoked, .malformed:
             CoAPResponse(.badRequest)
         case .notBootstrapped, .credentialEnded: CoAPResponse(.forbidden)
         case .upstreamRefused: CoAPResponse(upstreamCode ?? .badGateway)
         case .upstreamSilent: CoAPResponse(.gatewayTimeout)
-        case .upstreamUnreachable, .upstreamHandshake, .limit, .storeUnavailable, .shutdown:
+        case .upstreamUnreachable, .upstreamHandshake, .limit, .storeUnavailable, .shutdown,
+            .listenerRemoved:
             CoAPResponse(.serviceUnavailable, maxAge: Self.retryAfter)
         case .unsupported: CoAPResponse(.notImplemented)
         case .noRouteForServer, .publicationRefused, .publicationUnreachable, .publicationSilent, .deviceUnreachable,

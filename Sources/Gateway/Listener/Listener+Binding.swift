@@ -55,7 +55,7 @@ extension Listener {
     static func expand(_ configuration: GatewayConfiguration.Listener, locals: [PeerAddress]) -> [PeerAddress] {
         let address = configuration.address
         let isAny6 = address.high == 0 && address.low == 0
-        guard isAny6 || address == IPAddress(ipv4: 0) else {
+        guard configuration.isWildcard else {
             // A link-local address needs its interface; the system knows it if the address is its own.
             let scope = locals.first { $0.ip == address }?.scope ?? 0
             return [PeerAddress(address, port: configuration.port, scope: scope)]

@@ -78,7 +78,7 @@ package actor Listener: LoopActor {
     private var receiver: (any DatagramReceiver)?
     private let batch: DatagramBatch
     /// The socket of the bound channel.
-    private var descriptor: SocketDescriptor?
+    private(set) var descriptor: SocketDescriptor?
     private var pause: Duration
     /// The error of the last failed read or send, to be named when the channel closes because of it.
     private var lastError: (any Error)?

@@ -23,6 +23,8 @@ package struct AuditEvent: Sendable, Equatable {
         case gatewayStarted = "gateway.started"
         case gatewayReloaded = "gateway.reloaded"
         case gatewayStopped = "gateway.stopped"
+        /// The level of overload has changed; `detail` says from what, to what and by which measure.
+        case gatewayOverload = "gateway.overload"
         /// A torn last line was cut when the journal was opened.
         case journalRecovered = "journal.recovered"
         /// Records that came while the disk took none were given up; `detail` counts them.

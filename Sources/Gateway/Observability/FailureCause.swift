@@ -4,6 +4,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case endpointMismatch = "endpoint mismatch"
     case unknownIdentity = "unknown identity"
     case wrongKey = "wrong key"
+    /// An identity has shown so many wrong keys from one source that it has to wait there.
+    case backOff = "too many wrong keys"
     case suspended
     case retired
     /// The SIM's record was removed.
@@ -33,6 +35,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case storeUnavailable = "store unavailable"
     case lifetimeOver = "lifetime over"
     case limit
+    /// A new configuration has taken away the address at which the device was.
+    case listenerRemoved = "listener removed"
     case shutdown = "gateway stopping"
     case `internal`
 
@@ -43,13 +47,16 @@ package enum FailureCause: String, Sendable, CaseIterable {
 
     package var source: Source {
         switch self {
-        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .deviceUnreachable, .deviceRefused,
+        case .unauthorized, .endpointMismatch, .unknownIdentity, .wrongKey, .backOff, .deviceUnreachable,
+            .deviceRefused,
             .finishRefused, .superseded, .malformed, .lifetimeOver, .notBootstrapped, .credentialEnded:
             .device
         case .upstreamUnreachable, .upstreamSilent, .upstreamRefused, .upstreamMalformed, .publicationRefused,
             .publicationUnreachable, .publicationSilent, .unsupported:
             .upstream
-        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .shutdown: .operator
+        case .suspended, .retired, .removed, .revoked, .noRouteForServer, .upstreamHandshake, .listenerRemoved,
+            .shutdown:
+            .operator
         case .storeUnavailable, .limit, .internal: .gateway
         }
     }

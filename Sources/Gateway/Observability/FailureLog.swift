@@ -13,6 +13,7 @@ package struct FailureLog: Sendable {
 
     private let logger: Logger
     private let budgets = NIOLockedValueBox<[FailureCause: Budget]>([:])
+    private let isTerse = NIOLockedValueBox(false)
 
     struct Budget {
         var windowEnds: Instant
@@ -25,19 +26,44 @@ package struct FailureLog: Sendable {
     package func report(
         _ cause: FailureCause, iccid: String?, peer: PeerAddress?, now: Instant
     ) {
-        guard let suppressed = self.budgets.withLockedValue({ Self.spend(&$0, cause, now: now) }) else { return }
+        let isTerse = self.isTerse.withLockedValue { $0 }
+        let spent = self.budgets.withLockedValue {
+            Self.spend(&$0, cause, lines: isTerse ? 0 : Self.linesPerWindow, now: now)
+        }
+        guard let suppressed = spent else { return }
         var metadata: Logger.Metadata = [
             "cause": "\(cause.rawValue)", "source": "\(cause.source.rawValue)", "remedy": "\(cause.remedy)",
         ]
-        if let iccid { metadata["iccid"] = "\(iccid)" }
+        if let iccid, !SIMRecord.isStranger(iccid) { metadata["iccid"] = "\(iccid)" }
         if let peer { metadata["peer"] = "\(peer)" }
         if suppressed > 0 { metadata["suppressed"] = "\(suppressed)" }
         self.logger.log(level: cause.source == .gateway ? .error : .warning, "request failed", metadata: metadata)
     }
 
+    /// True: no lines of single devices from now on; they are counted for ``sumUp()``.
+    package func setTerse(_ isTerse: Bool) { self.isTerse.withLockedValue { $0 = isTerse } }
+
+    /// While no single lines are written: one line for each cause that has come up since the last call.
+    package func sumUp() {
+        guard self.isTerse.withLockedValue({ $0 }) else { return }
+        let counts = self.budgets.withLockedValue { budgets in
+            let counts = budgets.compactMap { $0.value.suppressed > 0 ? ($0.key, $0.value.suppressed) : nil }
+            for (cause, _) in counts { budgets[cause]?.suppressed = 0 }
+            return counts
+        }
+        for (cause, count) in counts.sorted(by: { $0.0.rawValue < $1.0.rawValue }) {
+            self.logger.warning(
+                "requests failed",
+                metadata: [
+                    "cause": "\(cause.rawValue)", "source": "\(cause.source.rawValue)", "count": "\(count)",
+                    "remedy": "\(cause.remedy)",
+                ])
+        }
+    }
+
     /// Nil when the line is left out; otherwise how many were left out before it.
     static func spend(
-        _ budgets: inout [FailureCause: Budget], _ cause: FailureCause, now: Instant
+        _ budgets: inout [FailureCause: Budget], _ cause: FailureCause, lines: Int = Self.linesPerWindow, now: Instant
     ) -> Int? {
         var budget = budgets[cause] ?? Budget(windowEnds: now.advanced(by: Self.window), left: Self.linesPerWindow)
         defer { budgets[cause] = budget }
@@ -45,7 +71,7 @@ package struct FailureLog: Sendable {
             budget.windowEnds = now.advanced(by: Self.window)
             budget.left = Self.linesPerWindow
         }
-        guard budget.left > 0 else {
+        guard min(budget.left, lines) > 0 else {
             budget.suppressed += 1
             return nil
         }
@@ -66,6 +92,9 @@ extension FailureCause {
         case .unknownIdentity: "add a SIM record with this identity, or correct the device's identity"
         case .wrongKey: "compare the key of the SIM record with the device's; `bootgate sim set ICCID key=…` changes it"
         case .suspended: "`bootgate sim resume ICCID` lets it in again"
+        case .backOff:
+            "compare the key of the SIM record with the device's; until then this identity has to wait at this address, and "
+                + "nowhere else"
         case .retired: "the SIM is retired; add it anew if that was a mistake"
         case .removed: "the SIM has no record any more; add it anew if that was a mistake"
         case .revoked: "nothing: the device bootstraps again"
@@ -92,6 +121,8 @@ extension FailureCause {
         case .storeUnavailable: "look at the disk and the files under `state`"
         case .lifetimeOver: "the device did not renew its registration in time: look at its radio link or power"
         case .limit: "raise the limit that is reached, or add capacity"
+        case .listenerRemoved:
+            "nothing, if devices are told another address; otherwise name the address in `listeners` again and reload"
         case .shutdown: "nothing: the gateway is stopping"
         case .internal: "report this with the log"
         }

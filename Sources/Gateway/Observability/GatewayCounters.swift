@@ -33,6 +33,8 @@ package struct GatewayCounters: Sendable {
     package var handshakeTimes = LatencyHistogram()
     package var handshakesFailed: [FailureCause: Int] = [:]
     package var helloVerifications = 0
+    /// Times that an identity had to wait at one source for wrong keys.
+    package var backOffs = 0
     package var datagramsFromDevices = 0
     package var datagramsToDevices = 0
     /// Messages to devices that went out again, because no ACK had come in time.
@@ -67,6 +69,7 @@ package struct GatewayCounters: Sendable {
         add("handshakes_completed", self.handshakesCompleted)
         for (cause, count) in self.handshakesFailed { add("handshakes_failed_\(cause.label)", count) }
         add("hello_verifications", self.helloVerifications)
+        add("back_offs", self.backOffs)
         add("datagrams_from_devices", self.datagramsFromDevices)
         add("datagrams_to_devices", self.datagramsToDevices)
         add("retransmissions_to_devices", self.retransmissions)

@@ -29,6 +29,7 @@ package struct GatewayStatistics: Sendable {
     package var upstreams: [UpstreamPool.Statistics]
     /// It takes no new bootstraps any more.
     package var isDraining: Bool
+    package var load = LoadStatistics()
 }
 
 extension DeviceSessions {

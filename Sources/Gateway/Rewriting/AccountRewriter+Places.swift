@@ -75,7 +75,7 @@ extension LwM2MPath {
 
 extension ObjectInstance {
     /// Of object 0. What is no boolean there is refused when the account is read.
-    fileprivate var isBootstrapAccount: Bool {
+    var isBootstrapAccount: Bool {
         self.resources.contains { $0.id == 1 && $0.value == .single([1]) && $0.spelling == nil }
     }
 }

@@ -45,7 +45,7 @@ extension AccountRewriter {
 
     /// The bootstrap account always leads back to this gateway, whatever upstream wrote into it and whatever `unmatched`
     /// says (T19). Its security is the one that the device came with, so nothing is taken from it in any mode.
-    private func leadBack(_ account: inout SecurityAccount) throws(RewriteRefusal) {
+    func leadBack(_ account: inout SecurityAccount) throws(RewriteRefusal) {
         switch self.arrival {
         case .dtls:
             guard let uri = self.account.secure else {

@@ -59,6 +59,12 @@ struct HeldAccounts: Sendable {
     /// Whether something has to go to the device yet.
     var isOpen: Bool { self.instances.contains { $0.state != .written } }
 
+    /// All that did not go to the device, those of object 0 first.
+    var openPaths: [LwM2MPath] {
+        let open = self.instances.lazy.filter { $0.state != .written }.map(\.path)
+        return open.filter { $0.objectID == 0 } + open.filter { $0.objectID != 0 }
+    }
+
     func isOpen(at path: LwM2MPath) -> Bool {
         self.instances.contains { $0.path == path && $0.state != .written }
     }

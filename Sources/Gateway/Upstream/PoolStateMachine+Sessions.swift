@@ -117,7 +117,8 @@ extension PoolStateMachine {
         guard self.isCurrent(socket), self.sockets[socket.slot].session.stage == .establishing else { return }
         let upstream = self.sockets[socket.slot].upstream
         self.sockets[socket.slot].session = Session(stage: .live(heard: now))
-        let isNews = self.upstreams[upstream].health.heard()
+        let isNews = self.heard(upstream, now: now)
+        self.upstreams[upstream].health.pingAnswered()
         switch self.sockets[socket.slot].state {
         case .securing(let lease):
             self.setState(socket, .leased(lease))
@@ -144,7 +145,7 @@ extension PoolStateMachine {
         case (.unable, _): break
         case (.refused, .perLease):
             // Whoever refuses a key is there.
-            if self.upstreams[upstream].health.heard() { self.supply(upstream, now: now) }
+            if self.heard(upstream, now: now) { self.supply(upstream, now: now) }
         case (.refused, _), (.unanswered, _), (.unreachable, _): self.markUnreachable(upstream, now: now)
         }
         switch state {
@@ -173,7 +174,7 @@ extension PoolStateMachine {
         lease.candidates.removeAll { $0 == upstream }
         lease.waitsUntil = now + self.settings.wait
         self.leases[id] = lease
-        guard let next = self.firstUsable(lease.candidates) else {
+        guard let next = self.firstUsable(lease.candidates, now: now) else {
             self.leases[id] = nil
             self.actions.append(.refuse(id, cause))
             return

@@ -35,6 +35,7 @@ extension PoolStateMachine {
         self.setHoldsRegistration(socket, false)
         self.setState(socket, .idle(since: now))
         self.serveWaiters(upstream, fresh: isFresh ? socket : nil, now: now)
+        self.closeIfUnwanted(socket, now: now)
         if self.waitingCount > 0 { self.supplyAll(now: now) }
     }
 
@@ -108,7 +109,7 @@ extension PoolStateMachine {
             )
         }
         let upstream = self.sockets[socket.slot].upstream
-        if self.upstreams[upstream].health.heard() { self.supply(upstream, now: now) }
+        if self.heard(upstream, now: now) { self.supply(upstream, now: now) }
     }
 
     /// A request came to a socket that belongs to nobody: a server still means some earlier device by this port.
@@ -139,12 +140,6 @@ extension PoolStateMachine {
         }
     }
 
-    /// The ping was answered, or was not.
-    mutating func probeEnded(_ socket: SocketID, now: Instant) {
-        guard self.isCurrent(socket), case .probing = self.sockets[socket.slot].state else { return }
-        self.becomeIdle(socket, now: now)
-    }
-
     /// The network says that nobody listens at the far end (ECONNREFUSED and the like); the socket itself lives.
     ///
     /// A bootstrap that has heard nothing yet ends, so that the device learns of it at once. All others go on: a server
@@ -171,10 +166,7 @@ extension PoolStateMachine {
     mutating func timedOut(_ socket: SocketID, now: Instant) {
         guard self.isCurrent(socket), self.sockets[socket.slot].isAwaitingWord else { return }
         self.forgetSilentSession(socket)
-        let upstream = self.sockets[socket.slot].upstream
-        if self.upstreams[upstream].health.silent(now: now, jitter: self.random.unit()) {
-            self.redirectWaiters(upstream, now: now)
-        }
+        self.requestUnanswered(self.sockets[socket.slot].upstream, now: now)
     }
 
     /// The socket closed under our hands. `isUnreachable`: with an error that says so.
@@ -279,10 +271,10 @@ extension PoolStateMachine {
                     self.timers.push(socket, at: until)
                     continue
                 }
-                if case .settling = state {
-                    self.quarantine(socket, parkedBy: nil, now: now)
-                } else {
-                    self.becomeIdle(socket, now: now)
+                switch state {
+                case .settling: self.quarantine(socket, parkedBy: nil, now: now)
+                case .probing: self.probeUnanswered(socket, now: now)
+                default: self.becomeIdle(socket, now: now)
                 }
             case .free, .opening, .idle, .securing, .leased:
                 break
@@ -297,18 +289,6 @@ extension PoolStateMachine {
             guard isStale || first.since + self.idleTime <= now else { return }
             _ = self.upstreams[upstream].idle.popFirst()
             if !isStale { self.close(first.socket, keepingPortUntil: nil, now: now) }
-        }
-    }
-
-    private mutating func probeIfDue(_ upstream: UpstreamID, now: Instant) {
-        guard self.upstreams[upstream].address != nil, self.upstreams[upstream].health.takeProbe(now: now),
-            let socket = self.popIdle(upstream)
-        else { return }
-        self.setState(socket, .probing(until: now + self.settings.exchangeLifetime))
-        if self.upstreams[upstream].security == .none {
-            self.actions.append(.probe(socket, upstream))
-        } else {
-            self.beginHandshake(socket)
         }
     }
 }

@@ -7,6 +7,7 @@ extension PoolStateMachine {
     /// Makes an upstream known; its address comes with ``resolved(_:to:now:)``.
     mutating func add(_ security: Security = .none) -> UpstreamID {
         self.upstreams.append(Upstream(security: security))
+        self.upstreams[self.upstreams.count - 1].health.settings = self.settings.health
         return self.upstreams.count - 1
     }
 
@@ -15,6 +16,7 @@ extension PoolStateMachine {
     mutating func resolved(_ upstream: UpstreamID, to address: PeerAddress, now: Instant) {
         guard !self.isStopped, self.upstreams[upstream].address != address else { return }
         self.upstreams[upstream].address = address
+        self.upstreams[upstream].health.begin(now: now)
         while let socket = self.popIdle(upstream) {
             self.close(socket, keepingPortUntil: now + self.settings.exchangeLifetime, now: now)
             // `close` refills; what it asked for opens to the new address and is not idle yet.
@@ -22,18 +24,12 @@ extension PoolStateMachine {
         self.supply(upstream, now: now)
     }
 
-    /// The caller, or a socket, found out that the upstream cannot be reached.
-    mutating func markUnreachable(_ upstream: UpstreamID, now: Instant) {
-        guard self.upstreams[upstream].health.failed(now: now, jitter: self.random.unit()) else { return }
-        self.redirectWaiters(upstream, now: now)
-    }
-
     /// Those who wait for an upstream that is down now go to their next candidate, in order, or are refused.
     mutating func redirectWaiters(_ upstream: UpstreamID, now: Instant) {
         while let id = self.upstreams[upstream].waiters.popFirst() {
             guard let lease = self.leases[id], lease.place == .waiting(upstream) else { continue }
             self.stopWaiting(owner: lease.owner, for: upstream)
-            guard let next = self.firstUsable(lease.candidates) else {
+            guard let next = self.firstUsable(lease.candidates, now: now) else {
                 self.leases[id] = nil
                 self.actions.append(.refuse(id, .upstreamUnreachable))
                 continue
@@ -42,6 +38,22 @@ extension PoolStateMachine {
             self.serveWaiters(next, now: now)
             self.supply(next, now: now)
         }
+    }
+
+    /// How long the lease waits that waits longest for a socket, as a share of what it may.
+    mutating func queueShare(now: Instant) -> Double {
+        guard self.waitingCount > 0, self.settings.wait > .zero else { return 0 }
+        var longest = Duration.zero
+        for upstream in self.upstreams.indices {
+            while let first = self.upstreams[upstream].waiters.first {
+                if let lease = self.leases[first], lease.place == .waiting(upstream) {
+                    longest = max(longest, self.settings.wait - now.duration(to: lease.waitsUntil))
+                    break
+                }
+                _ = self.upstreams[upstream].waiters.popFirst()
+            }
+        }
+        return longest / self.settings.wait
     }
 
     // MARK: - Idle sockets
@@ -101,9 +113,10 @@ extension PoolStateMachine {
         if let paused = self.openingPausedUntil, now < paused { return }
         while self.openingCount < self.settings.maximumOpening {
             let state = self.upstreams[upstream]
-            // While somebody waits, the idle ones still rest.
-            let ready = state.waitingCount > 0 ? 0 : state.idleCount
-            guard ready + state.openingCount < self.settings.minimumIdle + state.waitingCount else { return }
+            // While somebody waits, the idle ones still rest. One that asks for a sign of life is idle again soon.
+            let ready = state.waitingCount > 0 ? 0 : state.idleCount + state.probingCount
+            let minimum = state.isRetired ? 0 : self.settings.minimumIdle
+            guard ready + state.openingCount < minimum + state.waitingCount else { return }
             if self.socketCount >= self.settings.maximumSockets {
                 // Only somebody who waits is worth an idle socket of another upstream.
                 guard state.waitingCount > state.openingCount, self.evictIdle(except: upstream, now: now) else {
@@ -139,7 +152,7 @@ extension PoolStateMachine {
         now: Instant
     ) -> (index: Int?, address: IPAddress?)? {
         let addresses = self.settings.localAddresses
-        let fitting = addresses.indices.filter { addresses[$0].isIPv4 == remote.ip.isIPv4 }
+        let fitting = self.localAddresses(for: remote)
         guard !fitting.isEmpty else { return (nil, nil) }
         let usable = fitting.filter { index in
             if let paused = self.localPausedUntil[index], now < paused { return false }

@@ -47,7 +47,9 @@ extension PoolStateMachine {
             self.upstreams[upstream].idleCount -= 1
         case .quarantined(_, parkedBy: let owner?):
             if self.parked[owner] == socket { self.parked[owner] = nil }
-        case .free, .probing, .securing, .leased, .settling, .resting, .quarantined:
+        case .probing:
+            self.upstreams[upstream].probingCount -= 1
+        case .free, .securing, .leased, .settling, .resting, .quarantined:
             break
         }
         self.sockets[socket.slot].state = state
@@ -59,7 +61,10 @@ extension PoolStateMachine {
         case .quarantined(let until, let owner):
             if let owner { self.parked[owner] = socket }
             self.setTimer(socket, until)
-        case .probing(let until), .settling(let until), .resting(let until):
+        case .probing(let until):
+            self.upstreams[upstream].probingCount += 1
+            self.setTimer(socket, until)
+        case .settling(let until), .resting(let until):
             self.setTimer(socket, until)
         case .free, .opening, .securing, .leased:
             break

@@ -34,6 +34,10 @@ struct PoolStateMachine: Sendable {
         var portsPerAddress = 28_000
         /// How long a CON message may go without a word over DTLS before the session counts as lost.
         var sessionPatience: Duration = .seconds(4)
+        /// How long a server has to give a sign of life when it is asked.
+        var probePatience: Duration = .seconds(4)
+        /// When servers are asked, and when they are preferred again.
+        var health = UpstreamHealth.Settings()
     }
 
     /// Names a socket: its place in the table, and which of the sockets that had that place it is.
@@ -61,6 +65,10 @@ struct PoolStateMachine: Sendable {
         case broken(LeaseID, SocketID, FailureCause)
         /// Send a CoAP ping on this idle socket; ``probeEnded(_:now:)`` reports back.
         case probe(SocketID, UpstreamID)
+        /// Forget that ping, if it is under way.
+        case endProbe(SocketID)
+        /// The server went down, or answers again: for people.
+        case health(UpstreamID, isUp: Bool)
         /// Begin a DTLS handshake on this socket, in place of any session that it has; ``secured(_:now:)`` or
         /// ``handshakeFailed(_:_:now:)`` reports back.
         case secure(SocketID)
@@ -123,6 +131,8 @@ struct PoolStateMachine: Sendable {
     }
 
     struct Upstream: Sendable {
+        /// The configuration names it no more: no sockets but for those who wait, and none stays.
+        var isRetired = false
         var security = Security.none
         var address: PeerAddress?
         var health = UpstreamHealth()
@@ -130,6 +140,7 @@ struct PoolStateMachine: Sendable {
         var idle = FIFO<(socket: SocketID, since: Instant)>()
         var idleCount = 0
         var openingCount = 0
+        var probingCount = 0
         /// May hold stale entries: one counts if the lease waits for this upstream.
         var waiters = FIFO<LeaseID>()
         var waitingCount = 0
@@ -157,7 +168,7 @@ struct PoolStateMachine: Sendable {
         let remote: PeerAddress
     }
 
-    let settings: Settings
+    var settings: Settings
     var upstreams: [Upstream] = []
     var sockets: [Socket] = []
     var freeSlots: [Int] = []
@@ -167,12 +178,14 @@ struct PoolStateMachine: Sendable {
     /// get one of them rests first.
     var hotPorts: [PortKey: Instant] = [:]
     var hotPortQueue = FIFO<(key: PortKey, until: Instant)>()
-    /// All waits are equally long, so their ends come in order.
+    /// All waits are equally long, so their ends come in order; after a change of `wait` for a moment nearly so.
     var waitQueue = FIFO<(lease: LeaseID, until: Instant)>()
     var timers = DeadlineHeap<SocketID>()
     var actions = FIFO<Action>()
     var localUse: [Int]
     var localPausedUntil: [Instant?]
+    /// Numbers of local addresses that the configuration names no more.
+    var retiredLocals: Set<Int> = []
     /// No socket is made before this.
     var openingPausedUntil: Instant?
     var isStopped = false
@@ -344,18 +357,6 @@ struct PoolStateMachine: Sendable {
         let upstream = self.sockets[socket.slot].upstream
         guard candidates.contains(upstream), self.upstreams[upstream].health.admitsLease(now: now) else { return nil }
         return socket
-    }
-
-    /// The first candidate that has an address and is not known to be down.
-    func firstUsable(_ candidates: [UpstreamID]) -> UpstreamID? {
-        candidates.first { self.upstreams[$0].address != nil && self.upstreams[$0].health.isUp }
-    }
-
-    private mutating func choose(_ candidates: [UpstreamID], now: Instant) -> UpstreamID? {
-        for upstream in candidates where self.upstreams[upstream].address != nil {
-            if self.upstreams[upstream].health.admitsLease(now: now) { return upstream }
-        }
-        return nil
     }
 
     private func unreachableRetryAfter(_ candidates: [UpstreamID], now: Instant) -> Duration {

@@ -1,3 +1,5 @@
+internal import Timing
+
 extension UpstreamPool {
     /// What one upstream's sockets are doing: for `pool_leases`, `upstream_up` and the status page.
     package struct Statistics: Sendable, Equatable {
@@ -6,6 +8,8 @@ extension UpstreamPool {
         package var isRelay: Bool
         /// It answers, as far as is known.
         package var isUp: Bool
+        /// It has been for long enough to be preferred to those behind it in the list.
+        package var isSteady = true
         package var opening = 0
         package var idle = 0
         /// Somebody's, with a handshake under way.
@@ -20,6 +24,9 @@ extension UpstreamPool {
         package var waiting = 0
     }
 
+    /// How long the device waits that waits longest for a socket: 1 is as long as it may.
+    func queueShare(now: Instant) -> Double { self.machine.queueShare(now: now) }
+
     /// Counts anew; takes time in proportion to the number of sockets.
     package func statistics() -> [Statistics] {
         var all = self.upstreams.indices.map { id in
@@ -27,6 +34,7 @@ extension UpstreamPool {
                 upstream: self.upstreams[id],
                 isRelay: self.routeOf[id].isRelay,
                 isUp: self.machine.upstreams[id].address != nil && self.machine.upstreams[id].health.isUp,
+                isSteady: self.machine.upstreams[id].health.isSteady(now: .now),
                 waiting: self.machine.upstreams[id].waitingCount
             )
         }
@@ -42,6 +50,6 @@ extension UpstreamPool {
             case .quarantined: all[socket.upstream].quarantined += 1
             }
         }
-        return all
+        return all.indices.filter { !self.isGone(all[$0], $0) }.map { all[$0] }
     }
 }

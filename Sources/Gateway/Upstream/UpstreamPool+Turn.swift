@@ -103,7 +103,11 @@ extension UpstreamPool {
             case .pong(let exchange), .failed(let exchange, _):
                 if connection.probe == exchange {
                     connection.probe = nil
-                    self.machine.probeEnded(connection.id, now: now)
+                    if case .pong = event {
+                        self.machine.probeEnded(connection.id, now: now)
+                    } else {
+                        self.machine.probeUnanswered(connection.id, now: now)
+                    }
                     continue
                 }
                 if case .failed(_, .unacknowledged) = event { self.machine.timedOut(connection.id, now: now) }
@@ -167,6 +171,12 @@ extension UpstreamPool {
                 self.deliveries.append(.broken(lease, cause))
             case .probe(let socket, _):
                 self.probe(socket)
+            case .endProbe(let socket):
+                guard let connection = self.connection(socket), let exchange = connection.probe else { continue }
+                connection.probe = nil
+                connection.layer.cancel(exchange)
+            case .health(let upstream, let isUp):
+                self.tell(ofHealth: isUp, of: upstream)
             case .secure(let socket):
                 self.secure(socket)
             case .endSession(let socket):
@@ -188,6 +198,19 @@ extension UpstreamPool {
         guard let connection = self.connection(socket) else { return }
         connection.probe = connection.layer.ping(now: now, into: &self.events)
         self.dispatch(connection, now: now)
+    }
+
+    private func tell(ofHealth isUp: Bool, of upstream: PoolStateMachine.UpstreamID) {
+        var metadata: Logger.Metadata = [
+            "upstream": "\(self.upstreams[upstream].uri)",
+            "leg": "\(self.routeOf[upstream].isRelay ? "registration" : "bootstrap")",
+        ]
+        if isUp {
+            self.logger.notice("an upstream answers again", metadata: metadata)
+        } else {
+            metadata["remedy"] = "\(FailureCause.upstreamSilent.remedy)"
+            self.logger.warning("an upstream does not answer", metadata: metadata)
+        }
     }
 
     // MARK: - The turn

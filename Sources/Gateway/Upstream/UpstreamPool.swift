@@ -101,7 +101,7 @@ package actor UpstreamPool: LoopActor {
     /// Message IDs that a socket must have left when it goes to the next device: a whole bootstrap needs fewer.
     static let messageIDsForLease = 512
 
-    let transmission: TransmissionParameters
+    var transmission: TransmissionParameters
     let resolver: UpstreamResolver
     let logger: Logger
     var machine: PoolStateMachine
@@ -127,8 +127,8 @@ package actor UpstreamPool: LoopActor {
     var resolving: Task<Void, Never>?
 
     // DTLS.
-    let dtls: DTLSConfiguration
-    /// Made with the first upstream over DTLS.
+    var dtls: DTLSConfiguration
+    /// Made with the first handshake after start, and after a change of ``dtls``.
     var dtlsContext: DTLSContext?
     /// What leases have brought along for upstreams that want a pair of the device's own.
     var leaseCredentials: [LeaseID: PreSharedKey] = [:]
@@ -162,18 +162,7 @@ package actor UpstreamPool: LoopActor {
         self.trace = MessageTrace(logger: logger, wallClock: WallClock.microseconds)
         var seeds = SplitMix64(state: seed)
         let capacity = capacity ?? .current(addresses: policy.from.count)
-        var settings = PoolStateMachine.Settings()
-        settings.minimumIdle = max(0, policy.minimumIdle)
-        settings.wait = policy.wait
-        settings.quarantine = policy.quarantine
-        settings.rest = policy.rest
-        settings.exchangeLifetime = transmission.exchangeLifetime
-        settings.localAddresses = policy.from
-        settings.portsPerAddress = capacity.portsPerAddress
-        settings.maximumSockets = capacity.sockets
-        settings.bootstrapReserve = capacity.bootstrapReserve
-        settings.sessionPatience = transmission.acknowledgementTimeout * 2
-        self.machine = PoolStateMachine(settings: settings, seed: seeds.next())
+        self.machine = PoolStateMachine(settings: Self.settings(policy, transmission, capacity), seed: seeds.next())
         self.seeds = seeds
     }
 
@@ -269,7 +258,7 @@ package actor UpstreamPool: LoopActor {
     private func resolveNames() async {
         for id in self.routeOf.indices {
             let uri = self.routeOf[id].uri
-            guard UpstreamResolver.numeric(uri) == nil else { continue }
+            guard UpstreamResolver.numeric(uri) == nil, !self.machine.upstreams[id].isRetired else { continue }
             do {
                 let resolution = try await self.resolver.resolve(uri)
                 if let failure = resolution.failure {

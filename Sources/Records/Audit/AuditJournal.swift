@@ -48,12 +48,27 @@ package final class AuditJournal: AuditSink {
         var statistics = Statistics()
     }
 
+    /// What of the configuration may change while the journal is open.
+    package struct Policy: Sendable, Equatable {
+        /// See ``AuditConfiguration``.
+        package var keep: Duration?
+        package var checkpointInterval: Duration
+        package var checkpointRecords: Int
+
+        package init(keep: Duration?, checkpointInterval: Duration, checkpointRecords: Int) {
+            self.keep = keep
+            self.checkpointInterval = checkpointInterval
+            self.checkpointRecords = checkpointRecords
+        }
+    }
+
     /// What is risky about where the signing key lies, for the log.
     package let warnings: [String]
     /// Outbox rows that the journal told of and that may still be in the outbox.
     private let told: Mutex<Set<Int64>>
 
     private let configuration: AuditConfiguration
+    private let policy: Mutex<Policy>
     private let logger: Logger
     private let lock: StateLock
     private let state = Mutex(State())
@@ -85,13 +100,16 @@ package final class AuditJournal: AuditSink {
             copy: configuration.syslog.map { SyslogCopy($0, node: configuration.node) }
         )
         let trust = try? JournalTrust(signingKey: configuration.signingKey)
-        let retention = configuration.keep.map { keep in
-            JournalRetention(
-                segments: segments, keep: keep, trust: trust ?? JournalTrust(keys: [key.publicKey]),
-                newestRecord: recovery.time
-            )
-        }
+        let retention = JournalRetention(
+            segments: segments, keep: configuration.keep ?? .zero, trust: trust ?? JournalTrust(keys: [key.publicKey]),
+            newestRecord: recovery.time
+        )
         self.configuration = configuration
+        self.policy = Mutex(
+            Policy(
+                keep: configuration.keep, checkpointInterval: configuration.checkpointInterval,
+                checkpointRecords: configuration.checkpointRecords
+            ))
         self.logger = logger
         self.told = Mutex(recovery.outbox)
         self.warnings = Self.warnings(configuration, reading)
@@ -110,6 +128,12 @@ package final class AuditJournal: AuditSink {
         let thread = Thread { [self] in self.run(handedOver, retention) }
         thread.name = "audit-journal"
         thread.start()
+        self.work.signal()
+    }
+
+    /// Goes on with another policy; what it makes old is looked for at once. From any thread.
+    package func adopt(_ policy: Policy) {
+        self.policy.withLock { $0 = policy }
         self.work.signal()
     }
 
@@ -239,21 +263,29 @@ package final class AuditJournal: AuditSink {
         var isClosing = false
     }
 
-    private func run(_ file: JournalFile, _ retention: JournalRetention?) {
+    private func run(_ file: JournalFile, _ retention: JournalRetention) {
+        var retention = retention
         var checkpointDue: DispatchTime?
-        var retentionDue: DispatchTime? = retention.map { _ in .now() }
+        var keep: Duration?
+        var retentionDue: DispatchTime?
         var segment = file.segment
         var report = file.copy.flatMap { copy in
             self.configuration.syslog.map { SyslogReport($0, copy, self.logger) }
         }
         while true {
+            let policy = self.policy.withLock { $0 }
+            if policy.keep != keep {
+                keep = policy.keep
+                retention.keep = keep ?? .zero
+                retentionDue = keep.map { _ in .now() }
+            }
             self.waitForWork(until: [checkpointDue, retentionDue].compactMap { $0 }.min())
             var round = self.nextRound()
             if let event = report?.event(at: self.configuration.clock(), isLast: round.isClosing) {
                 round.events.append(event)
             }
             var isReached = self.work(on: &round, file, isDue: checkpointDue.map { $0 <= .now() } ?? false)
-            if let retention, isReached, !round.isClosing,
+            if keep != nil, isReached, !round.isClosing,
                 segment != file.segment || retentionDue.map({ $0 <= .now() }) ?? false
             {
                 segment = file.segment
@@ -266,7 +298,7 @@ package final class AuditJournal: AuditSink {
             if file.unsigned == 0 {
                 checkpointDue = nil
             } else if checkpointDue == nil {
-                checkpointDue = .now() + Self.interval(self.configuration.checkpointInterval)
+                checkpointDue = .now() + Self.interval(policy.checkpointInterval)
             }
         }
         self.ended.signal()
@@ -281,7 +313,7 @@ package final class AuditJournal: AuditSink {
         do {
             let now = self.configuration.clock()
             guard let removal = try retention.due(before: file.segment, now: now) else { return (true, false) }
-            file.append(removal.event(at: now, keep: self.configuration.keep ?? .zero))
+            file.append(removal.event(at: now, keep: retention.keep))
             guard self.reach(.signed, file, &round) else { return (false, false) }
             self.state.withLock { state in
                 state.statistics.written &+= 1
@@ -350,7 +382,7 @@ package final class AuditJournal: AuditSink {
             file.append(event)
         }
         let goal: JournalFile.Goal
-        if isDue || round.isClosing || file.unsigned >= self.configuration.checkpointRecords
+        if isDue || round.isClosing || file.unsigned >= self.policy.withLock({ $0.checkpointRecords })
             || round.waiters.contains(where: \.wantsCheckpoint)
         {
             goal = .signed

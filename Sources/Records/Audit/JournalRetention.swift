@@ -52,7 +52,7 @@ struct JournalRetention {
     private static let clockTolerance: Duration = .seconds(86_400)
 
     private let segments: JournalSegments
-    private let keep: Duration
+    var keep: Duration
     private let trust: JournalTrust
     /// The newest record when the journal was opened, and when that was.
     private let opened: (record: Int64?, at: ContinuousClock.Instant)

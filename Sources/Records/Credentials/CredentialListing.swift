@@ -25,7 +25,8 @@ package struct CredentialListing: Sendable, Equatable {
 package struct CredentialLister: Sendable {
     let file: StoreFile
     let pool: DatabasePool
-    let lifetimes: CredentialLifetimes
+    let policy: LifetimePolicy
+    var lifetimes: CredentialLifetimes { self.policy.current }
     let clock: @Sendable () -> Int64
 
     /// What to show, and where a page starts.

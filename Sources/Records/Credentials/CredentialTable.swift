@@ -20,13 +20,14 @@ final class CredentialTable: Sendable {
     }
 
     private let key: RecordsKey
-    private let lifetimes: CredentialLifetimes
+    private let policy: LifetimePolicy
+    private var lifetimes: CredentialLifetimes { self.policy.current }
     /// The number that was given out last.
     private let lastID = Atomic<Int64>(0)
 
-    init(key: RecordsKey, lifetimes: CredentialLifetimes) {
+    init(key: RecordsKey, lifetimes: LifetimePolicy) {
         self.key = key
-        self.lifetimes = lifetimes
+        self.policy = lifetimes
     }
 
     /// - Returns: those that gave way to it.

@@ -6,7 +6,8 @@ internal import Gateway
 struct GrantTable: Sendable {
     /// Seals what upstream wrote.
     let key: RecordsKey
-    let lifetimes: CredentialLifetimes
+    let policy: LifetimePolicy
+    var lifetimes: CredentialLifetimes { self.policy.current }
 
     func insert(_ grant: PlainGrant, at now: Int64, in db: Database) throws {
         let set = try self.set(grant.key, in: db)

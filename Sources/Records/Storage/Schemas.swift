@@ -199,6 +199,18 @@ enum Schemas {
                     """
             )
         }
+        migrator.registerMigration("session generation") { db in
+            try db.execute(
+                sql: """
+                    -- Which file of saved sessions is valid; one row. It changes with every start of the gateway.
+                    CREATE TABLE session_generation (
+                        id INTEGER PRIMARY KEY CHECK (id = 1),
+                        number INTEGER NOT NULL,
+                        token BLOB NOT NULL
+                    );
+                    """
+            )
+        }
         return migrator
     }
 }

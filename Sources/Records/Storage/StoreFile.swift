@@ -17,7 +17,25 @@ struct StoreFile: Sendable {
         return stat(self.path, &status) == 0 && status.st_size > 0
     }
 
-    /// Opens the file for writing, makes it if it does not exist (mode 0600), and migrates it.
+    /// Throws if a newer version of the program has written the file. Changes nothing.
+    func refuseNewer(than migrator: DatabaseMigrator) throws(RecordsError) {
+        guard self.exists else { return }
+        let isNewer = try self.translating {
+            let queue = try self.reader(label: "schema.\(self.name)")
+            defer { try? queue.close() }
+            return try queue.read { try migrator.hasBeenSuperseded($0) }
+        }
+        guard isNewer else { return }
+        throw RecordsError(
+            .newerSchema,
+            "\(self.path) was written by a newer version of the program; nothing was changed",
+            remedy:
+                "run that version, or put back the copy that it made beside the file before it changed it, \(self.name).form-N"
+        )
+    }
+
+    /// Opens the file for writing, makes it if it does not exist (mode 0600), and migrates it, after a copy of the form that
+    /// it had: see ``copyBefore(migrator:_:)``.
     ///
     /// Every commit is on disk when it returns: WAL with `synchronous = FULL`.
     func open(migrator: DatabaseMigrator, key: RecordsKey) throws(RecordsError) -> DatabasePool {
@@ -26,13 +44,7 @@ struct StoreFile: Sendable {
             var configuration = self.configuration(label: "records.\(self.name)")
             configuration.maximumReaderCount = 2
             let pool = try DatabasePool(path: self.path, configuration: configuration)
-            guard try pool.read({ try !migrator.hasBeenSuperseded($0) }) else {
-                throw RecordsError(
-                    .newerSchema,
-                    "\(self.path) was written by a newer version of the program",
-                    remedy: "run that version, or restore the file from a backup that this one wrote"
-                )
-            }
+            try self.copyBefore(migrator: migrator, pool)
             try migrator.migrate(pool)
             try pool.writeWithoutTransaction { db in
                 // The pool sets NORMAL, under which a power cut may take the last commits away.

@@ -6,9 +6,10 @@ internal import Records
 /// `bootgate audit`: the audit journal, while a gateway writes it or not.
 struct AuditCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "audit", abstract: "Read, search, export and verify the audit journal.",
+        commandName: "audit", abstract: "Read, search, sum up, export and verify the audit journal.",
         subcommands: [
             Tail.self, AuditSearchCommand.self, Show.self, AuditVerifyCommand.self, AuditExportCommand.self,
+            AuditReportCommand.self,
         ]
     )
 

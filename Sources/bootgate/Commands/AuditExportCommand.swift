@@ -68,7 +68,7 @@ struct AuditExportCommand: AsyncParsableCommand {
 extension JournalExport.Form: ExpressibleByArgument {}
 
 /// A file for a result, readable by its owner alone. What exists stays as it is unless the caller says otherwise.
-private struct OutputFile {
+struct OutputFile {
     private let path: String
     private let descriptor: Int32
 

@@ -18,30 +18,37 @@ struct CheckCommand: AsyncParsableCommand {
     @OptionGroup var config: ConfigurationOption
 
     func run() async throws {
-        var configuration = try self.config.load(showsWarnings: true)
-        _ = try reporting { try configuration.recordsConfiguration() }
-        for warning in try reporting({ try configuration.readUpstreamKeys() }) {
-            Terminal.complain("warning: \(warning)")
-        }
-        if let publisher = try reporting({ try configuration.publisher() }) { await publisher.close() }
+        let prepared = try self.config.prepare()
+        let configuration = prepared.configuration
+        await prepared.publisher?.close()
         let gateway = configuration.gateway
+        for warning in gateway.foreignAddresses() { Terminal.complain("warning: \(warning)") }
+        // As `serve` does.
+        FileDescriptorLimit.raise()
         let capacity = PoolCapacity.current(addresses: gateway.pool.from.count)
         let missing = gateway.dtls.suites.filter { !DTLSLibrary.suites.contains($0) }
         if !missing.isEmpty {
             Terminal.complain("warning: wolfSSL lacks \(missing.map { "\($0)" }.joined(separator: ", "))")
         }
-        if let obstacle = configuration.dtlsObstacle { throw fail(.unavailable, obstacle) }
         let sessions = gateway.limits.sessions ?? SessionCapacity.current()
         let upstreams = gateway.bootstrap.upstreams.map(\.uri.description)
         let servers = gateway.servers.map(\.name)
         if self.json {
             return Terminal.say(
                 JSONText.line([
-                    "good": true, "listeners": gateway.listeners.count, "bootstrap-servers": upstreams,
+                    "good": true, "mode": gateway.mode.name,
+                    "keep-devices": gateway.mode == .audit(keepDevices: true), "notes": gateway.modeNotes,
+                    "listeners": gateway.listeners.count, "bootstrap-servers": upstreams,
                     "servers": servers, "devices": capacity.sockets, "ports-per-address": capacity.portsPerAddress,
+                    "addresses": capacity.addresses, "open-files": capacity.descriptors,
+                    "kept-for-bootstraps": capacity.bootstrapReserve,
                     "sessions": sessions, "wolfssl": DTLSLibrary.version, "missing-suites": missing.map { "\($0)" },
                 ])
             )
+        }
+        if !gateway.mode.isAudit { Terminal.say("mode               enforce") }
+        for (index, note) in gateway.modeNotes.enumerated() {
+            Terminal.say((index == 0 ? "mode               " : "                   ") + note)
         }
         Terminal.say("listeners          \(gateway.listeners.count)")
         Terminal.say("bootstrap servers  \(upstreams.joined(separator: ", "))")
@@ -50,13 +57,38 @@ struct CheckCommand: AsyncParsableCommand {
             device: gateway.deviceTransmission, upstream: gateway.upstreamTransmission,
             handshake: gateway.deviceHandshake)
         for line in timers.summary { Terminal.say(line) }
-        Terminal.say(
-            "capacity           \(capacity.sockets) devices at once: "
-                + "\(capacity.portsPerAddress) ports on each local address towards one server, and the limit of open files"
-        )
-        Terminal.say("sessions           \(sessions) of devices at most")
+        for line in capacity.summary { Terminal.say(line) }
+        let source = gateway.limits.sessions == nil ? "what half of the memory holds" : "limits.sessions"
+        Terminal.say("sessions           \(sessions) of devices at most: \(source)")
         Terminal.say("wolfSSL            \(DTLSLibrary.version)")
         Terminal.say("the configuration is good")
+    }
+}
+
+extension PoolCapacity {
+    /// What bounds the devices at work, for people.
+    fileprivate var summary: [String] {
+        let least = self.ports < self.descriptors - self.reservedDescriptors ? "ports" : "open files"
+        return [
+            "capacity           \(self.sockets) devices at work at once, for want of more \(least)",
+            "  ports            \(self.portsPerAddress) on each of \(self.addresses) local "
+                + "\(self.addresses == 1 ? "address" : "addresses"); more with pool.from",
+            "  open files       \(self.descriptors), of which \(self.reservedDescriptors) are for other things; under "
+                + "systemd LimitNOFILE counts",
+            "  bootstraps       \(self.bootstrapReserve) of these that registrations cannot take",
+        ]
+    }
+}
+
+extension GatewayConfiguration {
+    /// Addresses that this machine does not have at the moment: `serve` cannot bind them here.
+    fileprivate func foreignAddresses() -> [String] {
+        guard let locals = try? HostAddresses.current() else { return [] }
+        let listeners = self.listeners.filter { !$0.isWildcard && !HostAddresses.contains($0.address, locals) }
+        return listeners.map { "listeners: this machine has no address \($0.address) at the moment" }
+            + self.pool.from.filter { !HostAddresses.contains($0, locals) }.map {
+                "pool.from: this machine has no address \($0) at the moment"
+            }
     }
 }
 

@@ -23,24 +23,27 @@ struct ConfigurationOption: ParsableArguments {
     }
 
     func read() throws -> ConfigurationReader.Reading {
-        let url = URL(fileURLWithPath: self.path)
-        let text: String
-        do {
-            text = try String(contentsOf: url, encoding: .utf8)
+        do throws(ConfigurationRefusal) {
+            return try ConfigurationFile.read(self.path)
         } catch {
-            let reason =
-                if !FileManager.default.fileExists(atPath: url.path) {
-                    "there is no such file"
-                } else if !FileManager.default.isReadableFile(atPath: url.path) {
-                    "this user may not read it"
-                } else {
-                    "it is no text in UTF-8"
-                }
-            throw fail(
-                .badConfiguration, "cannot read the configuration \(self.path): \(reason); name another with --config"
-            )
+            throw Self.exit(error)
         }
-        return ConfigurationReader.read(text, folder: url.deletingLastPathComponent().path)
+    }
+
+    /// Reads the file as the gateway does, secrets included. Mistakes and warnings are said on standard error.
+    func prepare() throws -> PreparedConfiguration {
+        do throws(ConfigurationRefusal) {
+            let prepared = try PreparedConfiguration.read(self.path)
+            for warning in prepared.warnings { Terminal.complain(warning) }
+            return prepared
+        } catch {
+            throw Self.exit(error)
+        }
+    }
+
+    private static func exit(_ refusal: ConfigurationRefusal) -> ExitCode {
+        for line in refusal.warnings + refusal.mistakes { Terminal.complain(line) }
+        return ExitCode(refusal.status.rawValue)
     }
 
     /// Opens the stores for one command.

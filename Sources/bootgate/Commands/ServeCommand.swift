@@ -1,8 +1,10 @@
+internal import Admin
 internal import ArgumentParser
 internal import Gateway
 internal import Glibc
 internal import Logging
 internal import NIOPosix
+internal import Publishing
 internal import Records
 internal import ServiceLifecycle
 internal import UnixSignals
@@ -14,29 +16,26 @@ struct ServeCommand: AsyncParsableCommand {
         abstract: "Run the gateway.",
         discussion: """
             Says `ready` and its addresses on standard output when all listeners are bound and the stores are open; the log \
-            goes to standard error. SIGTERM and SIGINT let running bootstraps finish and stop.
+            goes to standard error. SIGTERM and SIGINT let running bootstraps finish and stop; SIGHUP reads the \
+            configuration again.
             """
     )
 
     @OptionGroup var config: ConfigurationOption
 
     func run() async throws {
-        var loaded = try self.config.load(showsWarnings: true)
-        if let obstacle = loaded.dtlsObstacle { throw fail(.unavailable, obstacle) }
-        let keyWarnings = try reporting { try loaded.readUpstreamKeys() }
-        let configuration = loaded
-        // The log's reader may go away; SIGHUP means nothing yet, and must not end the gateway.
+        // The log's reader may go away; a SIGHUP counts once the gateway is ready, and must not end it before.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGHUP, SIG_IGN)
         // A file that may not grow is a disk without room: the write fails, and the gateway goes on.
         signal(SIGXFSZ, SIG_IGN)
+        let prepared = try self.config.prepare()
+        let configuration = prepared.configuration
+        let hangups = await UnixSignalsSequence(trapping: .sighup)
         FileDescriptorLimit.raise()
-        let log = configuration.log
-        var logger = Logger(label: "bootgate") { LineLogHandler(label: $0, format: log.format) }
-        logger.logLevel = Logger.Level(rawValue: log.level.rawValue) ?? .info
+        let log = LogSettings(configuration.log)
+        let logger = Logger(label: "bootgate") { LineLogHandler(label: $0, settings: log) }
 
-        let admin = try reporting { try configuration.adminSettings() }
-        let publisher = try reporting { try configuration.publisher() }
         let (records, journal) = try await reporting { () async throws -> (Records, AuditJournal) in
             var audit = AuditConfiguration(
                 state: configuration.state, node: ServeService.node, signingKey: configuration.audit.signingKey
@@ -45,12 +44,20 @@ struct ServeCommand: AsyncParsableCommand {
             audit.checkpointRecords = configuration.audit.checkpointRecords
             audit.keep = configuration.audit.keep
             audit.syslog = configuration.audit.syslog
-            let records = try Records(try configuration.recordsConfiguration(), logger: logger)
+            let records = try Records(prepared.records, logger: logger)
             return (records, try AuditJournal(audit, logger: logger))
         }
-        for warning in keyWarnings + records.warnings + journal.warnings { logger.warning("\(warning)") }
+        for warning in configuration.gateway.modeNotes + records.warnings + journal.warnings {
+            logger.warning("\(warning)")
+        }
+        let parts = Reloader.Parts(
+            records: records, journal: journal, publisher: PublisherSwitch(prepared.publisher),
+            access: AdminAccess(prepared.admin), log: log
+        )
+        let reloader = Reloader(path: self.config.path, configuration: configuration, parts: parts, logger: logger)
         let service = ServeService(
-            configuration: configuration, records: records, journal: journal, publisher: publisher, admin: admin,
+            configuration: configuration, records: records, journal: journal, publisher: parts.publisher,
+            admin: prepared.admin, access: parts.access, reloader: reloader, hangups: hangups,
             logger: logger, loop: MultiThreadedEventLoopGroup.singleton.next()
         )
         let group = ServiceGroup(

@@ -57,6 +57,10 @@ struct StatusCommand: AsyncParsableCommand {
             "sessions        \(status.sessions), \(status.bootstrapping) of them bootstrapping; \(status.halfOpen) half open"
         )
         Terminal.say("registrations   \(status.registrations)")
+        let measure = status.overloadMeasure.map { ", by \($0)" } ?? ""
+        Terminal.say(
+            "load            \(status.overloadLevel == 0 ? "normal" : "OVERLOAD, level \(status.overloadLevel)\(measure)")"
+        )
         let failed = status.bootstrapsFailed.values.reduce(0, +)
         Terminal.say("bootstraps      \(status.bootstrapsFinished) finished, \(failed) failed")
         for (cause, count) in status.bootstrapsFailed.sorted(by: { ($1.value, $0.key) < ($0.value, $1.key) }) {

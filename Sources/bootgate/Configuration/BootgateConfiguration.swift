@@ -53,6 +53,8 @@ package struct BootgateConfiguration: Sendable {
         package var keep: Duration?
         /// Where a copy of each record goes.
         package var syslog: SyslogTarget?
+        /// In log-and-audit mode the bootstrap account that a device gets leads back here.
+        package var keepsDevices = true
         /// Finish passes only when its journal records are on disk.
         package var isStrict = false
     }

@@ -80,6 +80,8 @@ extension ConfigurationReader {
         policy.minimumIdle = fields.read("min-idle") { $0.integer(0...10_000) } ?? policy.minimumIdle
         policy.wait = fields.read("wait") { $0.duration() } ?? policy.wait
         policy.rest = fields.read("rest") { $0.duration(atMost: .seconds(60)) } ?? policy.rest
+        if let probe = fields.read("probe", { $0.probeInterval() }) { policy.probe = probe }
+        policy.returnAfter = fields.read("return-after") { $0.duration(atMost: .seconds(300)) } ?? policy.returnAfter
         policy.quarantine =
             fields.read("quarantine") { field in
                 field.duration(
@@ -110,11 +112,22 @@ extension ConfigurationReader {
             field.isWord("auto") ? nil : field.integer(1...10_000_000)
         }
         limits.halfOpen = fields.read("half-open") { $0.integer(1...1_000_000) } ?? limits.halfOpen
+        limits.halfOpenPerSource =
+            fields.read("half-open-per-source") { $0.integer(1...1_000_000) } ?? limits.halfOpenPerSource
         limits.unansweredPerSource =
             fields.read("unanswered-per-source") { $0.integer(1...1_000_000) } ?? limits.unansweredPerSource
         limits.sessionsPerSIM = fields.read("sessions-per-sim") { $0.integer(1...1000) } ?? limits.sessionsPerSIM
         limits.body = fields.read("body") { $0.size(1024...65_536) } ?? limits.body
+        limits.backOff = fields.read("back-off") { $0.duration(atMost: .seconds(3600)) } ?? limits.backOff
+        limits.overload = fields.read("overload", self.overload) ?? limits.overload
         fields.finish()
         return limits
+    }
+}
+
+extension ConfigurationNode {
+    /// `10s`, at least half a second, or `none`.
+    fileprivate func probeInterval() -> Duration?? {
+        self.isWord("none") ? .some(nil) : self.duration(atLeast: .milliseconds(500)).map { .some($0) }
     }
 }

@@ -81,9 +81,7 @@ extension ConfigurationReader {
             }
             audit.keep = keep
         }
-        fields.read("keep-devices") { field in
-            if field.boolean() != nil { field.notThereYet(.auditKeepDevices) }
-        }
+        audit.keepsDevices = fields.read("keep-devices") { $0.boolean() } ?? audit.keepsDevices
         audit.signingKey =
             fields.read("signing-key") { field in
                 let source = self.secret(field)

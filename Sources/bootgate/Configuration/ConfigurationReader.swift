@@ -67,17 +67,16 @@ package struct ConfigurationReader {
             return nil
         }
         guard let file = root.mapping() else { return nil }
-        if file.read("mode", { $0.name(among: ["enforce", "audit"]) }) == "audit" {
-            file.node("mode")?.notThereYet(.auditMode)
-        }
+        let isAudit = file.read("mode") { $0.name(among: ["enforce", "audit"]) } == "audit"
 
         let listeners = file.require("listeners", "write a list such as [ \"coaps://[::]:5684\" ]", self.listeners)
         let bootstrap = file.require("bootstrap", "write its upstreams and account") { self.bootstrap($0) }
-        let servers = file.require(
-            "servers",
-            "name each LwM2M server that the bootstrap server writes",
-            self.servers
-        )
+        // Who watches first need not know them yet: the report names them.
+        let hasServers = !isAudit || file.node("servers") != nil
+        let servers =
+            !hasServers
+            ? []
+            : file.require("servers", "name each LwM2M server that the bootstrap server writes", self.servers)
         var gateway = GatewayConfiguration(
             listeners: listeners?.map(\.value) ?? [],
             bootstrap: bootstrap ?? .init(upstreams: [], account: .init()),
@@ -100,6 +99,7 @@ package struct ConfigurationReader {
         configuration.records = file.read("records", self.records) ?? configuration.records
         configuration.audit = file.read("audit") { self.audit($0, state: configuration.state) } ?? configuration.audit
         configuration.gateway.isAuditStrict = configuration.audit.isStrict
+        if isAudit { self.watch(with: &configuration, at: file) }
         configuration.publications = self.publications.all
         configuration.log = file.read("log", self.log) ?? configuration.log
         configuration.admin = file.read("admin", self.admin) ?? configuration.admin

@@ -5,13 +5,19 @@ internal import Logging
 /// Writes each log entry as one line to standard error: JSON for collectors, or text for people.
 struct LineLogHandler: LogHandler {
     let label: String
-    let format: BootgateConfiguration.Log.Format
+    let settings: LogSettings
     var metadata: Logger.Metadata = [:]
-    var logLevel = Logger.Level.info
+    /// Of this logger alone; nil: as the settings say.
+    private var ownLevel: Logger.Level?
 
-    init(label: String, format: BootgateConfiguration.Log.Format) {
+    var logLevel: Logger.Level {
+        get { self.ownLevel ?? self.settings.current }
+        set { self.ownLevel = newValue }
+    }
+
+    init(label: String, settings: LogSettings) {
         self.label = label
-        self.format = format
+        self.settings = settings
     }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -24,7 +30,7 @@ struct LineLogHandler: LogHandler {
         fields.merge(event.metadata ?? [:]) { _, new in new }
         let time = Date(timeIntervalSince1970: Double(WallClock.microseconds()) / 1_000_000)
             .ISO8601Format(.init(includingFractionalSeconds: true))
-        switch self.format {
+        switch self.settings.format {
         case .json:
             var object: [String: Any] = fields.mapValues { $0.description }
             object["time"] = time

@@ -6,15 +6,20 @@ internal import NIOCore
 internal import Publishing
 internal import Records
 internal import ServiceLifecycle
+internal import Synchronization
+internal import UnixSignals
 
 /// The gateway with its stores and its journal, from start to stop.
 struct ServeService: Service {
     let configuration: BootgateConfiguration
     let records: Records
     let journal: AuditJournal
-    /// Nil when no server is told keys.
-    let publisher: HTTPPublisher?
+    let publisher: PublisherSwitch
     let admin: AdminSettings
+    let access: AdminAccess
+    let reloader: Reloader
+    /// Each SIGHUP.
+    let hangups: UnixSignalsSequence
     let logger: Logger
     let loop: any EventLoop
 
@@ -25,13 +30,12 @@ struct ServeService: Service {
         // What commands changed while no gateway ran counts from the first datagram on.
         try await self.records.settle(into: self.journal)
         let maintenance = Task { await self.records.maintain(into: self.journal, logger: self.logger) }
-        let publications = self.publisher.map { publisher in
-            PublicationDesk(
-                publisher: publisher, store: self.records, audit: self.journal, wallClock: WallClock.microseconds,
-                logger: self.logger
-            )
-        }
-        let publishing = Task { await publications?.run() }
+        let publications = PublicationDesk(
+            publisher: self.publisher, store: self.records, audit: self.journal, wallClock: WallClock.microseconds,
+            logger: self.logger
+        )
+        let publishing = PublishingTask(publications)
+        if !self.configuration.publications.isEmpty { publishing.start() }
         let gateway = GatewayService(
             configuration: self.configuration.gateway, records: self.records, credentials: self.records,
             publications: publications, rebootstraps: self.records, traces: self.records, audit: self.journal,
@@ -47,14 +51,15 @@ struct ServeService: Service {
             self.records.close()
         }
         // Before the stores close: what is being told to a server is written down.
-        let result = await self.run(gateway, watch)
-        publishing.cancel()
-        await publishing.value
-        await self.publisher?.close()
+        let result = await self.run(gateway, watch, publishing)
+        await publishing.stop()
+        await self.publisher.close()
         try result.get()
     }
 
-    private func run(_ gateway: GatewayService, _ watch: GatewayWatch) async -> Result<Void, any Error> {
+    private func run(
+        _ gateway: GatewayService, _ watch: GatewayWatch, _ publishing: PublishingTask
+    ) async -> Result<Void, any Error> {
         let monitoring: Task<Void, Never>
         do {
             monitoring = try await self.beginMonitoring(watch)
@@ -63,7 +68,7 @@ struct ServeService: Service {
         }
         let result: Result<Void, any Error>
         do {
-            try await self.serve(gateway, watch)
+            try await self.serve(gateway, watch, publishing)
             result = .success(())
         } catch {
             result = .failure(error)
@@ -76,7 +81,7 @@ struct ServeService: Service {
     /// Opens what monitoring reads. It sees the gateway come and go, so its server is there first and leaves last: in a
     /// task that hears nothing of the shutdown.
     private func beginMonitoring(_ watch: GatewayWatch) async throws -> Task<Void, Never> {
-        let server = AdminServer(self.admin, logger: self.logger) { await watch.observation() }
+        let server = AdminServer(self.admin, access: self.access, logger: self.logger) { await watch.observation() }
         let (outcomes, outcome) = AsyncThrowingStream.makeStream(of: Void.self)
         let (admin, logger) = (self.admin, self.logger)
         let task = Task.detached {
@@ -95,22 +100,33 @@ struct ServeService: Service {
         return task
     }
 
-    private func serve(_ gateway: GatewayService, _ watch: GatewayWatch) async throws {
-        defer { watch.set(nil) }
+    private func serve(
+        _ gateway: GatewayService, _ watch: GatewayWatch, _ publishing: PublishingTask
+    ) async throws {
+        let (hangups, reloader) = (self.hangups, self.reloader)
+        // Also hears those that come while the gateway drains, so that each gets its line.
+        let reloading = Mutex<Task<Void, Never>?>(nil)
+        defer {
+            watch.set(nil)
+            reloading.withLock { $0?.cancel() }
+        }
         try await gateway.run(
             ready: { running in
                 watch.set(running)
+                await reloader.begin(running) { publishing.start() }
                 let addresses = running.listeners.map(\.description)
-                self.note(.gatewayStarted, ["version": Bootgate.version])
+                self.note(.gatewayStarted, ["version": Bootgate.version, "mode": self.configuration.gateway.mode.name])
                 Terminal.announce("ready " + addresses.joined(separator: " "))
-                ServiceManager.notify("READY=1\nSTATUS=\(addresses.joined(separator: " "))")
+                ServiceManager.ready(running)
+                reloading.withLock { $0 = Task.detached { for await _ in hangups { await reloader.reload() } } }
             },
             until: {
                 try? await gracefulShutdown()
+                await reloader.stop()
                 ServiceManager.notify("STOPPING=1")
             }
         )
-        self.note(.gatewayStopped, [:])
+        self.note(.gatewayStopped, ["mode": self.configuration.gateway.mode.name])
     }
 
     private func note(_ name: AuditEvent.Name, _ detail: KeyValuePairs<String, String>) {

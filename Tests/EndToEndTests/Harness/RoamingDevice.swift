@@ -14,7 +14,7 @@ final class RoamingDevice {
     private let socket: UDPSocket
     private let gateway: (address: String, port: UInt16)
     private let dtls: DTLSSession
-    private var deadline = Instant.now + .seconds(30)
+    private let deadline: Instant
     private var inbox: [CoAPMessage] = []
     private var lastID: UInt16 = 0
     /// What it has answered to each request of the server, by message ID: a repetition gets the same again.
@@ -23,13 +23,19 @@ final class RoamingDevice {
 
     /// Shakes hands.
     ///
-    /// - Parameter key: In hexadecimal.
-    init(_ identity: String, key: String, from address: String, to gateway: (address: String, port: UInt16)) throws {
+    /// - Parameters:
+    ///   - key: In hexadecimal.
+    ///   - patience: How long all that it does may take.
+    init(
+        _ identity: String, key: String, from address: String, to gateway: (address: String, port: UInt16),
+        patience: Duration = .seconds(30)
+    ) throws {
         guard let identity = PSKIdentity(identity), let key = Secret(hexadecimal: key) else {
             throw Unexpected("no identity or no key")
         }
         self.socket = try UDPSocket(from: address)
         self.gateway = gateway
+        self.deadline = .now + patience
         var configuration = DTLSConfiguration()
         configuration.suites = [.pskAES128CCM8]
         self.dtls = try DTLSSession(
@@ -40,26 +46,37 @@ final class RoamingDevice {
     }
 
     /// With the account that a device of the simulator has left in a file.
-    convenience init(account file: String, from address: String, to gateway: (address: String, port: UInt16)) throws {
+    convenience init(
+        account file: String, from address: String, to gateway: (address: String, port: UInt16),
+        patience: Duration = .seconds(30)
+    ) throws {
         // Lines: URI, identity and key in hexadecimal, short server ID.
         let lines = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n")
         guard lines.count == 4, let identity = Secret(hexadecimal: lines[1]) else {
             throw Unexpected("\(file) is no account")
         }
         let name = identity.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
-        try self.init(name, key: String(lines[2]), from: address, to: gateway)
+        try self.init(name, key: String(lines[2]), from: address, to: gateway, patience: patience)
     }
 
     /// Sends a request and waits for its response; requests of the server wait meanwhile.
-    func request(_ code: CoAPCode, _ path: [String], query: [String] = []) throws -> CoAPMessage {
-        self.deadline = Instant.now + .seconds(30)
+    ///
+    /// - Parameter repetition: After what time without a response the message goes out again; nil: not at all.
+    func request(
+        _ code: CoAPCode, _ path: [String], query: [String] = [], repetition: Duration? = nil
+    ) throws -> CoAPMessage {
         self.lastID += 1
         let token = CoAPToken(UInt64(self.lastID))
         let request = CoAPRequest(code, path: path, query: query)
-        try self.send(
-            CoAPMessage(
-                type: .confirmable, code: code, messageID: self.lastID, token: token, options: request.options))
+        let message = CoAPMessage(
+            type: .confirmable, code: code, messageID: self.lastID, token: token, options: request.options)
+        try self.send(message)
+        var repeated = Instant.now
         while true {
+            if let repetition, repeated + repetition <= .now {
+                try self.send(message)
+                repeated = .now
+            }
             if let index = self.inbox.firstIndex(where: { $0.code.isResponse && $0.token == token }) {
                 let response = self.inbox.remove(at: index)
                 if response.type == .confirmable {
@@ -73,7 +90,6 @@ final class RoamingDevice {
 
     /// The next request of the server.
     func next() throws -> CoAPMessage {
-        self.deadline = Instant.now + .seconds(30)
         while true {
             if let index = self.inbox.firstIndex(where: \.code.isRequest) { return self.inbox.remove(at: index) }
             try self.receive()

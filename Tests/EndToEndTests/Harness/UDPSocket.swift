@@ -44,6 +44,12 @@ struct UDPSocket: ~Copyable {
         self.send(bytes, name)
     }
 
+    /// Sends them one after another.
+    func send(_ datagrams: [[UInt8]], to address: String, port: UInt16) {
+        let name = Self.name(address, port)
+        for datagram in datagrams { self.send(datagram, name) }
+    }
+
     private func send(_ bytes: [UInt8], _ name: sockaddr_in) {
         var name = name
         _ = withUnsafePointer(to: &name) {

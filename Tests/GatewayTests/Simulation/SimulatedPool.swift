@@ -171,7 +171,11 @@ final class SimulatedPool {
             case .pong(let exchange), .failed(let exchange, _):
                 if connection.probe == exchange {
                     connection.probe = nil
-                    self.machine.probeEnded(connection.id, now: now)
+                    if case .pong = event {
+                        self.machine.probeEnded(connection.id, now: now)
+                    } else {
+                        self.machine.probeUnanswered(connection.id, now: now)
+                    }
                     continue
                 }
                 if case .failed(_, .unacknowledged) = event { self.machine.timedOut(connection.id, now: now) }
@@ -218,6 +222,11 @@ final class SimulatedPool {
                 connection.probe = connection.layer.ping(now: self.world.now, into: &events)
                 self.events += events
                 self.dispatch(connection)
+            case .endProbe(let socket):
+                guard let connection = self.connections[socket], let exchange = connection.probe else { continue }
+                connection.probe = nil
+                connection.layer.cancel(exchange)
+            case .health: break
             case .secure, .endSession: self.world.fail("a handshake with a plain server")
             }
         }

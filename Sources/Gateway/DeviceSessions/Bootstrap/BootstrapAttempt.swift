@@ -79,6 +79,8 @@ extension BootstrapSession {
         /// As every record of the journal names it.
         private(set) var upstreamURI: String?
         var step = Step.leasing
+        /// The server has acknowledged the request, and may act on it although no answer has come yet.
+        var isTaken = false
         /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
         var held: [Held] = []
         var minted: [OneTimeCredential] = []
@@ -105,6 +107,8 @@ extension BootstrapSession {
         /// Added to the record of the end.
         var detail: [AuditEvent.Field] = []
         var timeline: Timeline
+        /// Set in log-and-audit mode: ``rewriter`` only shows what would become of what passes as it is.
+        var witness: Witness?
 
         init(
             request: MessageLayer.RequestID, endpoint: String, query: [String], rewriter: AccountRewriter,
@@ -146,14 +150,17 @@ extension BootstrapSession {
             self.upstream = upstream
             self.remaining.removeAll { $0 == upstream }
             self.step = .requesting
+            self.isTaken = false
             self.leavesOutFormat = false
             actions.append(.requestUpstream(self.bootstrapRequest))
         }
 
         /// Sends it once more without the preferred format, if it had one; otherwise false.
         mutating func askWithoutFormat(into actions: inout [Action]) -> Bool {
-            guard !self.leavesOutFormat, self.query.contains(where: PreferredFormat.isParameter) else { return false }
+            guard !self.leavesOutFormat, self.witness == nil, self.query.contains(where: PreferredFormat.isParameter)
+            else { return false }
             self.leavesOutFormat = true
+            self.isTaken = false
             actions.append(.requestUpstream(self.bootstrapRequest))
             return true
         }

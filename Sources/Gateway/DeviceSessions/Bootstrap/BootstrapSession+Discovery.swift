@@ -105,7 +105,7 @@ extension BootstrapSession {
         self.remember(.unknown, wallClock: wallClock, into: &actions)
     }
 
-    private mutating func remember(
+    mutating func remember(
         _ place: SIMRecord.BootstrapPlace, wallClock: Int64, into actions: inout [Action]
     ) {
         let before = self.subject.record.bootstrapPlace

@@ -71,7 +71,9 @@ extension BootstrapSession {
         wallClock: Int64, into actions: inout [Action]
     ) {
         self.attempt?.step = .running(nil)
-        if response.code.isSuccess {
+        if self.attempt?.witness != nil {
+            self.keptAnswered(held, response, wallClock: wallClock, into: &actions)
+        } else if response.code.isSuccess {
             self.attempt?.rewriter.heldWasWritten(held.path)
         } else {
             self.attempt?.rewriter.heldWasRefused(held.path)
@@ -82,7 +84,7 @@ extension BootstrapSession {
             )
         }
         let before = actions.count
-        if !response.code.isSuccess, held.next.code == .post {
+        if !response.code.isSuccess, self.attempt?.witness == nil, held.next.code == .post {
             self.attempt?.timeline.begins(.finish, bytes: 0, at: wallClock)
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
         } else {

@@ -57,24 +57,39 @@ extension BootstrapSession {
         return event
     }
 
-    func writtenEvent(_ change: AccountChange, of origin: Attempt.Origin, _ time: Int64) -> AuditEvent {
+    /// `namesKeys`: nothing was minted, so that one-time identities and keys only have a name.
+    func writtenEvent(
+        _ change: AccountChange, of origin: Attempt.Origin, _ time: Int64, namesKeys: Bool = false
+    ) -> AuditEvent {
         var event = self.event(.bootstrapWritten, time, of: origin)
         event.detail = [
             .init("instance", .integer(Int64(change.instanceID))),
             .init("account", .text(change.isBootstrapServer ? "bootstrap" : change.server ?? "server")),
             .init("ssid", .integer(Int64(change.shortServerID ?? 0))),
             .init("before", .object(Self.fields(change.before))),
-            .init("after", .object(Self.fields(change.after))),
+            .init("after", .object(Self.fields(change.after, isOneTime: namesKeys && change.isMinted))),
         ]
         return event
     }
 
-    private static func fields(_ account: AccountSummary) -> [AuditEvent.Field] {
+    private static func fields(_ account: AccountSummary, isOneTime: Bool = false) -> [AuditEvent.Field] {
         var fields: [AuditEvent.Field] = [
             .init("uri", .text(account.uri)), .init("security", .text(account.securityMode)),
         ]
+        if isOneTime {
+            return fields + [
+                .init("identity", .text("one-time identity")), .init("key", .text("one-time key")),
+            ]
+        }
         if let identity = account.identity { fields.append(.init("identity", .text(identity))) }
         if let key = account.key { fields.append(.init("key", .text(KeyFingerprint.text(of: key)))) }
         return fields
+    }
+}
+
+extension AccountChange {
+    /// Whether the account goes out with a one-time identity and key.
+    fileprivate var isMinted: Bool {
+        !self.isBootstrapServer && self.server != nil && self.after.securityMode == SecurityMode.preSharedKey.name
     }
 }

@@ -67,6 +67,10 @@ extension BootstrapSession {
         let operation = BootstrapOperation(
             from: .server, method: request.code.rawValue, path: path, accept: request.accept
         )
+        guard self.attempt?.witness == nil else {
+            self.watch(operation, id, request, path: path, wallClock: wallClock, into: &actions)
+            return
+        }
         guard !self.mustDiscover(before: operation) else {
             self.discover(before: request, id, wallClock: wallClock, into: &actions)
             return
@@ -170,6 +174,11 @@ extension BootstrapSession {
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
             return
         }
+        self.storeBeforeFinish(id, into: &actions)
+    }
+
+    /// Finish waits until all that it promises is on disk.
+    mutating func storeBeforeFinish(_ id: MessageLayer.RequestID, into actions: inout [Action]) {
         if self.configuration.isAuditStrict {
             // An order without credentials: the journal alone has to be on disk.
             self.attempt?.storing += 1
@@ -310,7 +319,11 @@ extension BootstrapSession {
         let passed = self.answer(response, to: operation.question, wallClock: wallClock, into: &actions)
         actions.append(.answerUpstream(operation.request, passed))
         if operation.isFinish && response.code == .changed {
-            self.learnFromFinish(wallClock: wallClock, into: &actions)
+            if self.attempt?.witness == nil {
+                self.learnFromFinish(wallClock: wallClock, into: &actions)
+            } else {
+                self.concludeWatch(wallClock: wallClock, into: &actions)
+            }
             if let order = self.attempt?.rewriter.secureFirst {
                 self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
             }

@@ -26,10 +26,17 @@ extension BootstrapSession {
             actions.append(.answerDevice(id, CoAPResponse(.notAcceptable)))
             return
         }
-        switch Gate.judge(request, record: self.subject.record, arrival: self.subject.arrival) {
+        let mode = self.configuration.mode
+        switch Gate.verdict(on: request, record: self.subject.record, arrival: self.subject.arrival, mode: mode) {
         case .refuse(let cause): self.refuse(id, DeviceAnswer.response(to: cause), cause, wallClock, into: &actions)
         case .refuseFormat:
             self.refuse(id, CoAPResponse(.unsupportedContentFormat), .unsupported, wallClock, into: &actions)
+        case .watch(let endpoint, let query, let would):
+            self.askForPack(
+                id, endpoint: endpoint, query: query, accept: request.accept, now: now, wallClock: wallClock,
+                into: &actions
+            )
+            if let would { self.wouldRefuse(would, wallClock: wallClock, into: &actions) }
         case .forward(let endpoint, _):
             // What the device says of its own account stays here: its numbers mean nothing upstream.
             let finding: BootstrapFinding?
@@ -37,22 +44,31 @@ extension BootstrapSession {
                 self.refuse(id, CoAPResponse(.badRequest), .malformed, wallClock, into: &actions)
                 return
             }
-            var inherited = self.supersede(wallClock: wallClock, into: &actions)
-            if inherited?.packs == false {
-                actions.append(.releaseLease(.parked))
-                inherited = nil
-            }
-            let upstreams = self.configuration.bootstrap.upstreams.filter(\.packs)
-            self.begin(
-                id, endpoint: endpoint, query: ["ep=\(endpoint)"], upstreams: upstreams, now: now, wallClock: wallClock)
-            self.attempt?.pack = .requested(accept: request.accept)
-            actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
-            if let finding { self.learn(finding, wallClock: wallClock, into: &actions) }
-            if let inherited {
-                self.ask(inherited, wallClock: wallClock, into: &actions)
-            } else {
-                actions.append(.acquireLease(upstreams))
-            }
+            self.askForPack(
+                id, endpoint: endpoint, query: ["ep=\(endpoint)"], accept: request.accept, finding: finding, now: now,
+                wallClock: wallClock, into: &actions
+            )
+        }
+    }
+
+    private mutating func askForPack(
+        _ id: MessageLayer.RequestID, endpoint: String, query: [String], accept: UInt16?,
+        finding: BootstrapFinding? = nil, now: Instant, wallClock: Int64, into actions: inout [Action]
+    ) {
+        var inherited = self.supersede(wallClock: wallClock, into: &actions)
+        if inherited?.packs == false {
+            actions.append(.releaseLease(.parked))
+            inherited = nil
+        }
+        let upstreams = self.configuration.bootstrap.upstreams.filter(\.packs)
+        self.begin(id, endpoint: endpoint, query: query, upstreams: upstreams, now: now, wallClock: wallClock)
+        self.attempt?.pack = .requested(accept: accept)
+        actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
+        if let finding { self.learn(finding, wallClock: wallClock, into: &actions) }
+        if let inherited {
+            self.ask(inherited, wallClock: wallClock, into: &actions)
+        } else {
+            actions.append(.acquireLease(upstreams))
         }
     }
 
@@ -79,6 +95,11 @@ extension BootstrapSession {
         }
         self.startTimer(now)
         self.journal(.bootstrapForwarded, wallClock, into: &actions)
+        guard self.attempt?.witness == nil else {
+            self.watchPack(response, wallClock: wallClock, into: &actions)
+            self.publishBeforePack(wallClock: wallClock, into: &actions)
+            return
+        }
         do throws(RewriteRefusal) {
             let pack = try self.rewritten(response, wallClock: wallClock, into: &actions)
             var answer = CoAPResponse(.content, contentFormat: response.contentFormat)
@@ -164,6 +185,7 @@ extension BootstrapSession {
         actions.append(.answerDevice(request, answer))
         self.attempt?.timeline.deviceHasAnswer(answer.code, at: wallClock)
         self.attempt?.detail.append(.init("pack", .boolean(true)))
+        if self.attempt?.witness != nil { self.concludeWatch(wallClock: wallClock, into: &actions) }
         if let order = self.attempt?.rewriter.secureFirst {
             self.attempt?.detail.append(.init("secure-first", .text(order.rawValue)))
         }

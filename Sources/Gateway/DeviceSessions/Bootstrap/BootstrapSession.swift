@@ -72,7 +72,7 @@ package struct BootstrapSession: Sendable {
 
     var subject: Subject
     /// Shared by all sessions: a copy in each would be larger than the rest of it.
-    private let shared: Shared<GatewayConfiguration>
+    private var shared: Shared<GatewayConfiguration>
     var configuration: GatewayConfiguration { self.shared.value }
     /// Changed where it stands. Copying it out and back would count references to all that it holds, with every event.
     var attempt: Attempt?
@@ -93,6 +93,12 @@ package struct BootstrapSession: Sendable {
 
     /// The record has changed; what comes from now on is judged by the new one.
     package mutating func update(_ record: SIMRecord) { self.subject.record = record }
+
+    /// The next bootstrap is to follow this configuration; one that runs goes on with the one that it began with.
+    package mutating func adopt(_ configuration: Shared<GatewayConfiguration>) {
+        guard !self.isRunning, self.shared !== configuration else { return }
+        self.shared = configuration
+    }
 
     /// True between a Bootstrap-Request that was let through and its end.
     package var isRunning: Bool { self.attempt != nil }
@@ -126,7 +132,8 @@ package struct BootstrapSession: Sendable {
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: Instant, wallClock: Int64,
         into actions: inout [Action]
     ) {
-        switch Gate.judge(request, record: self.subject.record, arrival: self.subject.arrival) {
+        let mode = self.configuration.mode
+        switch Gate.verdict(on: request, record: self.subject.record, arrival: self.subject.arrival, mode: mode) {
         case .refuse(let cause):
             actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
             actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: cause)))
@@ -136,17 +143,27 @@ package struct BootstrapSession: Sendable {
             actions.append(.journal(self.event(.bootstrapRefused, wallClock, cause: .unsupported)))
             actions.append(.ended(.unsupported))
         case .forward(let endpoint, let query):
-            let inherited = self.supersede(wallClock: wallClock, into: &actions)
-            let upstreams = self.configuration.bootstrap.upstreams
-            self.begin(
-                id, endpoint: endpoint, query: query, upstreams: upstreams, now: now,
-                wallClock: wallClock)
-            actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
-            if let upstream = inherited {
-                self.ask(upstream, wallClock: wallClock, into: &actions)
-            } else {
-                actions.append(.acquireLease(upstreams))
-            }
+            self.goUpstream(id, endpoint: endpoint, query: query, now: now, wallClock: wallClock, into: &actions)
+        case .watch(let endpoint, let query, let would):
+            self.goUpstream(
+                id, endpoint: endpoint, query: query, would: would, now: now, wallClock: wallClock, into: &actions
+            )
+        }
+    }
+
+    private mutating func goUpstream(
+        _ id: MessageLayer.RequestID, endpoint: String, query: [String], would: FailureCause? = nil, now: Instant,
+        wallClock: Int64, into actions: inout [Action]
+    ) {
+        let inherited = self.supersede(wallClock: wallClock, into: &actions)
+        let upstreams = self.configuration.bootstrap.upstreams
+        self.begin(id, endpoint: endpoint, query: query, upstreams: upstreams, now: now, wallClock: wallClock)
+        actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
+        if let would { self.wouldRefuse(would, wallClock: wallClock, into: &actions) }
+        if let upstream = inherited {
+            self.ask(upstream, wallClock: wallClock, into: &actions)
+        } else {
+            actions.append(.acquireLease(upstreams))
         }
     }
 
@@ -160,6 +177,9 @@ package struct BootstrapSession: Sendable {
         )
         if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
         self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
+        if case .audit(let keepsDevice) = self.configuration.mode {
+            self.attempt?.witness = Witness(keepsDevice: keepsDevice)
+        }
         self.nextNumber += 1
         self.startTimer(now)
     }
@@ -248,6 +268,9 @@ package struct BootstrapSession: Sendable {
         }
     }
 
+    /// The server has taken `POST /bs`, and will answer it later.
+    package mutating func upstreamAcknowledged() { self.attempt?.isTaken = true }
+
     /// `POST /bs` found no answer upstream.
     package mutating func upstreamFailed(
         _ failure: MessageLayer.Failure, wallClock: Int64, into actions: inout [Action]
@@ -258,19 +281,24 @@ package struct BootstrapSession: Sendable {
         case .reset, .unusableResponse:
             actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: .upstreamRefused)))
             self.fail(.upstreamRefused, releasing: .parked, wallClock: wallClock, into: &actions)
-        case .unacknowledged, .noResponse:
+        case .unacknowledged:
+            self.tryNextUpstream(after: .upstreamSilent, releasing: .parked, wallClock: wallClock, into: &actions)
+        case .noResponse:
+            // The server has it, and may act on it yet.
+            self.attempt?.isTaken = true
             self.tryNextUpstream(after: .upstreamSilent, releasing: .parked, wallClock: wallClock, into: &actions)
         case .overloaded:
             self.tryNextUpstream(after: .limit, releasing: .parked, wallClock: wallClock, into: &actions)
         }
     }
 
-    /// Nothing of this bootstrap has reached the device yet, so another server may be asked.
+    /// Nothing of this bootstrap has reached the device yet, so another server may be asked; unless this one has shown that
+    /// it has the request: what may have been done is not asked for a second time.
     private mutating func tryNextUpstream(
         after cause: FailureCause, releasing end: LeaseEnd?, wallClock: Int64, into actions: inout [Action]
     ) {
         guard var attempt = self.attempt else { return }
-        guard !attempt.remaining.isEmpty else {
+        guard !attempt.remaining.isEmpty, !attempt.isTaken, attempt.held.isEmpty else {
             actions.append(.answerDevice(attempt.request, DeviceAnswer.response(to: cause)))
             self.fail(cause, releasing: end, wallClock: wallClock, into: &actions)
             return

@@ -1,0 +1,143 @@
+internal import Glibc
+
+/// A copy of the state folder that a gateway can start from, made while one runs.
+///
+/// The order is what makes it safe: `credentials.db` before `sims.db`, so that whatever was revoked before the copy is seen
+/// as revoked in it, and the journal last, so that it tells of everything that the stores hold. Keys are not part of it:
+/// who has both has all keys.
+package struct Backup: Sendable {
+    private let state: String
+    private let folder: String
+
+    package init(state: String, to folder: String) {
+        self.state = state
+        self.folder = folder
+    }
+
+    /// What was copied.
+    package struct Summary: Sendable, Equatable {
+        package var files: [String] = []
+        package var bytes: Int64 = 0
+    }
+
+    /// - Parameter keys: key files that go into `keys/` of the copy, under their own names.
+    package func run(keys: [String] = []) throws(RecordsError) -> Summary {
+        try self.makeFolder(self.folder, mustBeEmpty: true)
+        var summary = Summary()
+        for name in ["credentials.db", "sims.db"] {
+            let file = StoreFile(path: "\(self.state)/\(name)", busyTimeout: .seconds(5))
+            guard file.exists else {
+                throw RecordsError(
+                    .notFound, "there is no \(file.path)", remedy: "name the configuration of a gateway that has run"
+                )
+            }
+            try file.copy(to: "\(self.folder)/\(name)")
+            self.note(name, in: &summary)
+        }
+        let segments = JournalSegments(directory: "\(self.state)/audit")
+        let numbers = try segments.numbers()
+        try self.makeFolder("\(self.folder)/audit", mustBeEmpty: false)
+        for number in numbers {
+            let name = "audit/\(JournalSegments.name(number))"
+            if try self.copyLines(of: segments, number, to: "\(self.folder)/\(name)") { self.note(name, in: &summary) }
+        }
+        if !keys.isEmpty { try self.makeFolder("\(self.folder)/keys", mustBeEmpty: false) }
+        for path in keys {
+            let name = "keys/\(path.split(separator: "/").last.map(String.init) ?? path)"
+            try self.copyFile(path, to: "\(self.folder)/\(name)")
+            self.note(name, in: &summary)
+        }
+        synchronizeDirectory(of: "\(self.folder)/audit")
+        return summary
+    }
+
+    private func note(_ name: String, in summary: inout Summary) {
+        var status = stat()
+        if stat("\(self.folder)/\(name)", &status) == 0 { summary.bytes += Int64(status.st_size) }
+        summary.files.append(name)
+    }
+
+    private func makeFolder(_ path: String, mustBeEmpty: Bool) throws(RecordsError) {
+        if mkdir(path, 0o700) == 0 { return }
+        guard errno == EEXIST, !mustBeEmpty || Self.isEmptyFolder(path) else {
+            let reason = errno == EEXIST ? "it exists and is not empty" : errorText(errno)
+            throw RecordsError(.cannotWrite, "cannot make \(path): \(reason)", remedy: "name a new folder")
+        }
+    }
+
+    private static func isEmptyFolder(_ path: String) -> Bool {
+        guard let folder = opendir(path) else { return false }
+        defer { closedir(folder) }
+        var count = 0
+        while readdir(folder) != nil { count += 1 }
+        // Itself and the one above.
+        return count <= 2
+    }
+
+    /// Whole lines only: the last one may be in the middle of being written. False when retention has removed it meanwhile.
+    private func copyLines(of segments: JournalSegments, _ number: Int, to path: String) throws(RecordsError) -> Bool {
+        guard var reader = try segments.reader(number) else { return false }
+        let copy = try NewFile(path)
+        while let line = try reader.next(), line.isComplete {
+            try copy.write(line.bytes)
+            try copy.write([0x0A])
+        }
+        try copy.close()
+        return true
+    }
+
+    private func copyFile(_ source: String, to path: String) throws(RecordsError) {
+        var reader = try SegmentReader(path: source)
+        let copy = try NewFile(path)
+        while let line = try reader.next() {
+            try copy.write(line.bytes)
+            if line.isComplete { try copy.write([0x0A]) }
+        }
+        try copy.close()
+    }
+}
+
+/// A file that did not exist, for its owner alone. What is written waits in memory until there is a good piece of it.
+private final class NewFile {
+    private let path: String
+    private let descriptor: Int32
+    private var pending: [UInt8] = []
+    private static let piece = 1 << 18
+
+    init(_ path: String) throws(RecordsError) {
+        self.path = path
+        self.descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard self.descriptor >= 0 else { throw self.failure() }
+    }
+
+    deinit { if self.descriptor >= 0 { Glibc.close(self.descriptor) } }
+
+    func write(_ bytes: ArraySlice<UInt8>) throws(RecordsError) {
+        self.pending += bytes
+        if self.pending.count >= Self.piece { try self.flush() }
+    }
+
+    /// Returns when all of it is on disk.
+    func close() throws(RecordsError) {
+        try self.flush()
+        guard fsync(self.descriptor) == 0 else { throw self.failure() }
+    }
+
+    private func flush() throws(RecordsError) {
+        var rest = self.pending[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(self.descriptor, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw self.failure() }
+            rest = rest.dropFirst(count)
+        }
+        self.pending.removeAll(keepingCapacity: true)
+    }
+
+    private func failure() -> RecordsError {
+        RecordsError(
+            .cannotWrite, "cannot write \(self.path): \(errorText(errno))",
+            remedy: "see that there is space and a right"
+        )
+    }
+}
