@@ -12,12 +12,15 @@ package struct Observation: Sendable {
     package var credentials: [OneTimeCredential.State: Int]?
     /// Whether the stores answered just now.
     package var storesAnswer: Bool
+    /// Whether credentials can be written: false once a write has failed, until one goes well again.
+    package var storesTakeChanges: Bool
     /// Seconds since the process started to serve.
     package var uptime: Double
 
     package init(
         version: String, wolfSSL: String, gateway: GatewayStatistics?, journal: AuditJournal.Statistics,
-        credentials: [OneTimeCredential.State: Int]?, storesAnswer: Bool, uptime: Double
+        credentials: [OneTimeCredential.State: Int]?, storesAnswer: Bool,
+        storesTakeChanges: Bool = true, uptime: Double
     ) {
         self.version = version
         self.wolfSSL = wolfSSL
@@ -25,6 +28,7 @@ package struct Observation: Sendable {
         self.journal = journal
         self.credentials = credentials
         self.storesAnswer = storesAnswer
+        self.storesTakeChanges = storesTakeChanges
         self.uptime = uptime
     }
 
@@ -39,6 +43,8 @@ package struct Observation: Sendable {
             obstacles.append("the listeners are not bound")
         }
         if !self.storesAnswer { obstacles.append("the stores do not answer") }
+        if !self.storesTakeChanges { obstacles.append("the stores take no changes") }
+        if self.journal.failure != nil { obstacles.append("the audit journal takes no records") }
         return obstacles
     }
 }

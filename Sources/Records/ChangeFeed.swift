@@ -65,12 +65,18 @@ struct ChangeFeed: Sendable {
     /// is missing.
     func changes() -> AsyncStream<RecordChange> {
         let start = try? self.end()
+        let work = BlockingWork(label: "records.changes")
         return AsyncStream { continuation in
             let task = Task {
                 var position = start ?? Position(dataVersion: nil, seq: -1)
                 while !Task.isCancelled {
                     try? await Task.sleep(for: self.interval)
-                    guard let changes = try? self.next(after: &position) else { continue }
+                    let news = try? await work.run { [position] in
+                        var end = position
+                        return (try self.next(after: &end), end)
+                    }
+                    guard let (changes, end) = news else { continue }
+                    position = end
                     for change in changes { continuation.yield(change) }
                 }
                 continuation.finish()

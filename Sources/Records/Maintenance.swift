@@ -72,7 +72,7 @@ extension Records {
     /// segment could that happen, and both records then bear the same `outbox` number.
     func emptyOutbox(into journal: AuditJournal) async throws {
         while true {
-            let rows = try self.outbox.rows(limit: 500)
+            let rows = try await self.maintenance.run { try self.outbox.rows(limit: 500) }
             guard !rows.isEmpty else { return }
             let news = rows.filter { !journal.isTold($0.uid) }
             if !news.isEmpty {
@@ -88,7 +88,7 @@ extension Records {
                     )
                 }
             }
-            try self.outbox.remove(rows)
+            try await self.maintenance.run { try self.outbox.remove(rows) }
             journal.forgetTold(rows.map(\.uid))
         }
     }

@@ -27,6 +27,7 @@ package final class Records: Sendable {
     private let lookup: Lookup
     private let feed: ChangeFeed
     let commits: SharedTransactions<CredentialStatements>
+    let maintenance = BlockingWork(label: "records.maintenance")
 
     /// Opens both stores, makes what is missing, and checks that the records key is the right one.
     package init(_ configuration: RecordsConfiguration, logger: Logger) throws(RecordsError) {
@@ -225,13 +226,18 @@ extension Records {
     package func applyRevocations() async throws -> (revoked: [RevokedCredential], hasMore: Bool) {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let limit = 500
-        let horizon = CredentialLife.threshold(Self.revocationGrace, now: clock())
-        let marks = try self.sims.pendingRevocations(horizon: horizon, limit: limit)
+        let start = clock()
+        let span =
+            CredentialLife.threshold(
+                Self.revocationGrace, now: start)...CredentialLife.later(start, by: Self.revocationGrace)
+        let marks = try await self.maintenance.run {
+            try self.sims.pendingRevocations(outside: span, limit: limit)
+        }
         guard !marks.isEmpty else { return ([], false) }
         let grantTable = self.grantTable
         let revoked = try await self.commits.run { statements in
             let now = clock()
-            return try marks.flatMap { mark in
+            return try marks.filter { !$0.isApplied || $0.at < span.lowerBound }.flatMap { mark in
                 let limit = mark.isLive ? mark.at : nil
                 // Who comes back under this number may be another device.
                 if mark.cause == .removed { try PlaceTable.remember(.unknown, of: mark.iccid, in: statements.db) }
@@ -246,7 +252,7 @@ extension Records {
                 ).map { RevokedCredential(credential: $0, cause: mark.cause) }
             }
         }
-        try self.sims.settleRevocations(marks, horizon: horizon)
+        try await self.maintenance.run { try self.sims.settleRevocations(marks, outside: span) }
         return (revoked, marks.count == limit)
     }
 }

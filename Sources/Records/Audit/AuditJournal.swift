@@ -72,7 +72,7 @@ package final class AuditJournal: AuditSink {
     private let logger: Logger
     private let lock: StateLock
     private let state = Mutex(State())
-    private let work = DispatchSemaphore(value: 0)
+    private let work = MonotonicSemaphore()
     private let ended = DispatchSemaphore(value: 0)
 
     /// Opens the journal for this process alone, cuts a torn last line, and starts the thread. A finding is the first
@@ -340,10 +340,10 @@ package final class AuditJournal: AuditSink {
         // A call that came while a write was tried again has no signal left; what waits does.
         let isIdle = self.state.withLock { $0.queue.isEmpty && $0.waiters.isEmpty && !$0.isClosing }
         if isIdle {
-            if let deadline { _ = self.work.wait(timeout: deadline) } else { self.work.wait() }
+            self.work.wait(until: deadline ?? .distantFuture)
         }
         let isUrgent = self.state.withLock { $0.isClosing || !$0.waiters.isEmpty }
-        if !isUrgent { _ = self.work.wait(timeout: .now() + Self.interval(self.configuration.window)) }
+        if !isUrgent { self.work.wait(until: .now() + Self.interval(self.configuration.window)) }
     }
 
     private func nextRound() -> Round {
@@ -429,7 +429,7 @@ package final class AuditJournal: AuditSink {
                     self.logger.critical("the gateway stops and audit records are lost", metadata: ["cause": "\(what)"])
                     return false
                 }
-                _ = self.work.wait(timeout: .now() + Self.interval(self.configuration.retryInterval))
+                self.work.wait(until: .now() + Self.interval(self.configuration.retryInterval))
             }
         }
     }

@@ -20,4 +20,17 @@ extension Records {
         _ = try await self.record(iccid: "")
         try await self.readCredentials { db in _ = try Int.fetchOne(db, sql: "SELECT 1 FROM credentials LIMIT 1") }
     }
+
+    /// Why credentials cannot be written at the moment; nil: the last write went well. While they cannot, this tries
+    /// one that means nothing, so that the end of the trouble is seen without a device that needs it.
+    package func writeFailure() async -> RecordsError? {
+        guard self.commits.failure != nil else { return nil }
+        try? await self.commits.run { statements in
+            // Another value each time: SQLite writes nothing where nothing changes.
+            try statements.db.execute(
+                sql: "INSERT OR REPLACE INTO meta (name, value) VALUES ('write-check', randomblob(8))"
+            )
+        }
+        return self.commits.failure
+    }
 }

@@ -17,38 +17,44 @@ extension SIMStore {
         /// those that a clock which was set back would date later than the mark.
         var isLive: Bool
         var cause: FailureCause
+        /// It was applied before.
+        var isApplied: Bool
 
         var isNarrow: Bool { self.server != nil || self.identity != nil }
     }
 
-    /// Marks that were never applied, and those from before `horizon`, which are applied a last time.
-    func pendingRevocations(horizon: Int64, limit: Int) throws(RecordsError) -> [Revocation] {
+    /// Marks that were never applied, those from before `span`, which are applied a last time, and those from behind it,
+    /// which a clock that was set back has left: they would end what is minted from now on.
+    func pendingRevocations(outside span: ClosedRange<Int64>, limit: Int) throws(RecordsError) -> [Revocation] {
         try self.file.translating {
             try self.pool.read { db in
                 let marks = try Row.fetchAll(
                     db,
                     sql: """
-                        SELECT r.iccid, r.at, ifnull(s.status, ''), r.cause FROM revocations r \
-                        LEFT JOIN sims s ON s.iccid = r.iccid WHERE r.applied = 0 OR r.at < ? LIMIT ?
+                        SELECT r.iccid, r.at, ifnull(s.status, ''), r.cause, r.applied FROM revocations r \
+                        LEFT JOIN sims s ON s.iccid = r.iccid WHERE r.applied = 0 OR r.at < ? OR r.at > ? LIMIT ?
                         """,
-                    arguments: [horizon, limit]
+                    arguments: [span.lowerBound, span.upperBound, limit]
                 ).map {
                     Revocation(
                         iccid: $0[0], server: nil, identity: nil, at: $0[1],
                         isLive: $0[2] == SIMRecord.Status.active.rawValue,
-                        cause: ($0[3] as String?).flatMap(FailureCause.init(rawValue:)) ?? .revoked
+                        cause: ($0[3] as String?).flatMap(FailureCause.init(rawValue:)) ?? .revoked,
+                        isApplied: $0[4]
                     )
                 }
                 let narrow = try Row.fetchAll(
                     db,
                     sql: """
-                        SELECT iccid, server, identity, at FROM narrow_revocations WHERE applied = 0 OR at < ? LIMIT ?
+                        SELECT iccid, server, identity, at, applied FROM narrow_revocations \
+                        WHERE applied = 0 OR at < ? OR at > ? LIMIT ?
                         """,
-                    arguments: [horizon, limit - marks.count]
+                    arguments: [span.lowerBound, span.upperBound, limit - marks.count]
                 ).map {
                     Revocation(
                         iccid: $0[0], server: ($0[1] as String).isEmpty ? nil : $0[1],
-                        identity: PSKIdentity($0[2] as Data), at: $0[3], isLive: true, cause: .revoked
+                        identity: PSKIdentity($0[2] as Data), at: $0[3], isLive: true, cause: .revoked,
+                        isApplied: $0[4]
                     )
                 }
                 return marks + narrow
@@ -56,8 +62,8 @@ extension SIMStore {
         }
     }
 
-    /// Remembers that `marks` were applied; those from before `horizon` go. One that was renewed meanwhile stays.
-    func settleRevocations(_ marks: [Revocation], horizon: Int64) throws(RecordsError) {
+    /// Remembers that `marks` were applied; those outside of `span` go. One that was renewed meanwhile stays.
+    func settleRevocations(_ marks: [Revocation], outside span: ClosedRange<Int64>) throws(RecordsError) {
         try self.file.translating {
             try self.pool.write { db in
                 for mark in marks {
@@ -65,7 +71,7 @@ extension SIMStore {
                         mark.isNarrow
                         ? ("narrow_revocations", "iccid = ? AND at = ? AND server = ? AND identity = ?")
                         : ("revocations", "iccid = ? AND at = ?")
-                    let change = mark.at < horizon ? "DELETE FROM \(table)" : "UPDATE \(table) SET applied = 1"
+                    let change = !span.contains(mark.at) ? "DELETE FROM \(table)" : "UPDATE \(table) SET applied = 1"
                     var arguments: StatementArguments = [mark.iccid, mark.at]
                     if mark.isNarrow {
                         arguments += [mark.server ?? "", mark.identity.map { Data($0.bytes) } ?? Data()]

@@ -7,7 +7,9 @@ internal import Synchronization
 ///
 /// One thread does the work, so nothing here blocks an event loop or the cooperative pool. The first access that comes
 /// after a pause waits for the window to pass; those that come while a transaction runs make up the next one. If a
-/// shared transaction fails, each access is tried on its own, so that a bad one does not take the others with it.
+/// shared transaction fails, each access is tried on its own, so that a bad one does not take the others with it. Where the
+/// file itself is at fault (no room, a lock that another process keeps) they all fail at once: none would fare better
+/// alone, and each would wait for the lock anew.
 ///
 /// `Context` is what accesses get to work with: the statements of the connection. It is made by the first transaction,
 /// used inside transactions alone, and gone before the connection is closed.
@@ -21,6 +23,7 @@ final class SharedTransactions<Context>: Sendable {
     private struct State {
         var entries: [Entry] = []
         var isClosed = false
+        var failure: RecordsError?
     }
 
     private let file: StoreFile
@@ -74,6 +77,9 @@ final class SharedTransactions<Context>: Sendable {
         }
     }
 
+    /// Why the file could not be written; nil: the last change reached it.
+    var failure: RecordsError? { self.state.withLock { $0.failure } }
+
     /// Does what waits, then ends the thread. Safe to call twice.
     func close() {
         let wasClosed = self.state.withLock { state in
@@ -107,7 +113,8 @@ final class SharedTransactions<Context>: Sendable {
 
     private func commit(_ entries: [Entry], _ context: inout Context?) {
         do {
-            let completions = try self.connection.writeWithoutTransaction { db in
+            let (completions, hasWritten) = try self.connection.writeWithoutTransaction { db in
+                let changes = db.totalChangesCount
                 var completions: [@Sendable () -> Void] = []
                 completions.reserveCapacity(entries.count)
                 try self.transaction(in: db) {
@@ -115,12 +122,18 @@ final class SharedTransactions<Context>: Sendable {
                     context = statements
                     for entry in entries { completions.append(try entry.attempt(statements)) }
                 }
-                return completions
+                return (completions, db.totalChangesCount != changes)
             }
+            // One that finds nothing to change says nothing about the disk.
+            if hasWritten { self.state.withLock { $0.failure = nil } }
             for complete in completions { complete() }
         } catch {
-            if entries.count == 1 {
-                entries[0].fail(self.file.explain(error))
+            let failure = self.file.explain(error)
+            if StoreFile.isAtFault(error) {
+                self.state.withLock { $0.failure = failure }
+                for entry in entries { entry.fail(failure) }
+            } else if entries.count == 1 {
+                entries[0].fail(failure)
             } else {
                 for entry in entries { self.commit([entry], &context) }
             }

@@ -86,6 +86,17 @@ struct StoreFile: Sendable {
         do { return try body() } catch { throw self.explain(error) }
     }
 
+    /// Whether `error` tells of the file, its disk or its locks, and not of what was asked of it.
+    static func isAtFault(_ error: any Error) -> Bool {
+        guard let error = error as? DatabaseError else { return false }
+        switch error.resultCode {
+        case .SQLITE_BUSY, .SQLITE_LOCKED, .SQLITE_PROTOCOL, .SQLITE_FULL, .SQLITE_IOERR, .SQLITE_READONLY,
+            .SQLITE_CANTOPEN, .SQLITE_PERM:
+            return true
+        default: return false
+        }
+    }
+
     /// What `error` means for this file. Statement arguments are never part of it.
     func explain(_ error: any Error) -> RecordsError {
         if let error = error as? RecordsError { return error }
@@ -105,7 +116,7 @@ struct StoreFile: Sendable {
                 "cannot open \(self.path) for writing",
                 remedy: "give the folder and the files in it to the gateway's user"
             )
-        case .SQLITE_BUSY, .SQLITE_LOCKED:
+        case .SQLITE_BUSY, .SQLITE_LOCKED, .SQLITE_PROTOCOL:
             return RecordsError(
                 .unavailable,
                 "another process is writing \(self.path)",
@@ -118,7 +129,7 @@ struct StoreFile: Sendable {
                 .unavailable,
                 source: .gateway,
                 "reading or writing \(self.path) failed (\(error.extendedResultCode))",
-                remedy: "check the disk"
+                remedy: "free some space if the disk is full, else check the disk"
             )
         default:
             return RecordsError(

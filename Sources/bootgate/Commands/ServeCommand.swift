@@ -28,6 +28,8 @@ struct ServeCommand: AsyncParsableCommand {
         // The log's reader may go away; a SIGHUP counts once the gateway is ready, and must not end it before.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGHUP, SIG_IGN)
+        // A file that may not grow is a disk without room: the write fails, and the gateway goes on.
+        signal(SIGXFSZ, SIG_IGN)
         let prepared = try self.config.prepare()
         let configuration = prepared.configuration
         let hangups = await UnixSignalsSequence(trapping: .sighup)

@@ -1,6 +1,7 @@
 internal import Admin
 internal import DTLS
 internal import Gateway
+internal import Logging
 internal import Records
 internal import Synchronization
 internal import Timing
@@ -18,18 +19,21 @@ final class GatewayWatch: Sendable {
     private struct State {
         var gateway: RunningGateway?
         var storesAnsweredAt: Instant?
+        var writeFailure: RecordsError?
         var census: [OneTimeCredential.State: Int]?
         var censusDue = Instant.now
     }
 
     private let records: Records
     private let journal: AuditJournal
+    private let logger: Logger
     private let startedAt = Instant.now
     private let state = Mutex(State())
 
-    init(records: Records, journal: AuditJournal) {
+    init(records: Records, journal: AuditJournal, logger: Logger) {
         self.records = records
         self.journal = journal
+        self.logger = logger
     }
 
     /// The listeners are bound; nil: they are being closed.
@@ -42,12 +46,13 @@ final class GatewayWatch: Sendable {
         return Observation(
             version: Bootgate.version, wolfSSL: DTLSLibrary.version, gateway: await state.gateway?.statistics(),
             journal: self.journal.statistics, credentials: answers ? state.census : nil, storesAnswer: answers,
-            uptime: Double(self.startedAt.nanoseconds(to: now)) / 1e9
+            storesTakeChanges: state.writeFailure == nil, uptime: Double(self.startedAt.nanoseconds(to: now)) / 1e9
         )
     }
 
     /// Looks at the stores now, so that a gateway that is ready shows as ready at once.
     func lookAtStores() async {
+        self.note(await self.records.writeFailure())
         guard (try? await self.records.ping()) != nil else { return }
         self.state.withLock { $0.storesAnsweredAt = .now }
         guard self.state.withLock({ $0.censusDue <= .now }), let census = try? await self.records.credentialCensus()
@@ -58,10 +63,41 @@ final class GatewayWatch: Sendable {
         }
     }
 
+    /// Tells the operator when writes begin to fail, and when they work again.
+    private func note(_ failure: RecordsError?) {
+        let before = self.state.withLock { state in
+            defer { state.writeFailure = failure }
+            return state.writeFailure
+        }
+        if let failure, failure != before {
+            self.logger.error(
+                "the stores take no changes, so no bootstrap can finish",
+                metadata: ["cause": "\(failure.what)", "remedy": "\(failure.remedy)"]
+            )
+        } else if failure == nil, before != nil {
+            self.logger.notice("the stores take changes again")
+        }
+    }
+
+    /// - Parameter jump: microseconds by which the wall clock went further than time.
+    private func noteClock(_ jump: Int64) {
+        guard abs(jump) > 10_000_000 else { return }
+        self.logger.warning(
+            "the wall clock was set; times in journal and log do not follow on those before",
+            metadata: [
+                "seconds": "\(jump / 1_000_000)", "remedy": "see whether this host's time synchronization works",
+            ]
+        )
+    }
+
     /// Looks at them again and again until the task is cancelled.
     func followStores() async {
+        var clock = (wall: WallClock.microseconds(), at: Instant.now)
         while !Task.isCancelled {
             try? await Task.sleep(for: Self.interval)
+            let now = (wall: WallClock.microseconds(), at: Instant.now)
+            self.noteClock(now.wall - clock.wall - clock.at.nanoseconds(to: now.at) / 1000)
+            clock = now
             await self.lookAtStores()
         }
     }

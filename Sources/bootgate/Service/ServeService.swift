@@ -43,7 +43,7 @@ struct ServeService: Service {
             publications: publications, rebootstraps: self.records, traces: self.records, audit: self.journal,
             logger: self.logger, loop: self.loop
         )
-        let watch = GatewayWatch(records: self.records, journal: self.journal)
+        let watch = GatewayWatch(records: self.records, journal: self.journal, logger: self.logger)
         await watch.lookAtStores()
         let stores = Task { await watch.followStores() }
         defer {

@@ -11,6 +11,8 @@ struct Gateway: Sendable {
     let plainPort: UInt16
     /// Where devices go for the secure port: itself, or the NAT in front of it.
     let devicePort: UInt16
+    /// What it was started with, before its own command.
+    var launcher: [String] = []
 
     /// How devices reach it.
     var secure: String { "coaps://\(self.address):\(self.devicePort)" }
@@ -73,6 +75,8 @@ extension Stage {
         var handsOver = false
         /// Further lines of the file.
         var more = ""
+        /// A command that starts the gateway's own, which follows it: `prlimit`, `env`.
+        var launcher: [String] = []
 
         /// What devices without DTLS are told.
         fileprivate var plainServer: String { self.server.replacingOccurrences(of: "coaps://", with: "coap://") }
@@ -123,7 +127,8 @@ extension Stage {
         let configuration = "\(path)/bootgate.yaml"
         try text.write(toFile: configuration, atomically: true, encoding: .utf8)
         settings.relay?.forward(to: securePort)
-        return try await self.startGateway(configuration, securePort, plainPort, settings.relay?.port ?? securePort)
+        return try await self.startGateway(
+            configuration, securePort, plainPort, settings.relay?.port ?? securePort, settings.launcher)
     }
 
     /// Where the gateway leaves its sessions.
@@ -132,13 +137,16 @@ extension Stage {
     /// Starts a gateway with the file of one that ran before.
     func restart(_ gateway: Gateway) async throws -> Gateway {
         try await self.startGateway(
-            gateway.configuration, gateway.securePort, gateway.plainPort, gateway.devicePort)
+            gateway.configuration, gateway.securePort, gateway.plainPort, gateway.devicePort,
+            gateway.launcher)
     }
 
     private func startGateway(
-        _ configuration: String, _ securePort: UInt16, _ plainPort: UInt16, _ devicePort: UInt16
+        _ configuration: String, _ securePort: UInt16, _ plainPort: UInt16, _ devicePort: UInt16,
+        _ launcher: [String]
     ) async throws -> Gateway {
-        let program = try self.start("gateway", Programs.gateway, ["serve", "--config", configuration])
+        let command = launcher + [Programs.gateway, "serve", "--config", configuration]
+        let program = try self.start("gateway", command[0], Array(command.dropFirst()))
         guard await program.output.first(within: .seconds(30), where: { $0.hasPrefix("ready ") }) != nil else {
             throw Unexpected("the gateway does not get ready")
         }
@@ -147,7 +155,7 @@ extension Stage {
             ["audit", "tail", "--json", "--follow", "--count", "10000", "--config", configuration])
         return Gateway(
             program: program, journal: journal, configuration: configuration, address: self.address,
-            securePort: securePort, plainPort: plainPort, devicePort: devicePort)
+            securePort: securePort, plainPort: plainPort, devicePort: devicePort, launcher: launcher)
     }
 
     /// Adds a record for a new SIM; `fields` are further ones, `status=suspended`.
@@ -196,7 +204,8 @@ extension Stage {
     /// A whole set: both servers, and a gateway in front of them.
     func everything(
         bootstrapServer arguments: [String] = [], managementServer operations: [String] = [],
-        blocks: (upstream: Int, device: Int)? = nil, relay: NATRelay? = nil, more: String = ""
+        blocks: (upstream: Int, device: Int)? = nil, relay: NATRelay? = nil, more: String = "",
+        launcher: [String] = []
     ) async throws -> (gateway: Gateway, bootstrap: Server, management: Server) {
         let management = try await self.managementServer(operations)
         let bootstrap = try await self.bootstrapServer(
@@ -205,6 +214,7 @@ extension Stage {
                 "--account-ssid", "2222",
             ] + arguments)
         var settings = Settings(upstreams: [bootstrap.uri], server: management.uri, relay: relay, more: more)
+        settings.launcher = launcher
         if let blocks {
             settings.upstreamPatience = "{ ack-timeout: 200ms, max-retransmit: 2, block-size: \(blocks.upstream) }"
             settings.devicePatience = "{ ack-timeout: 300ms, max-retransmit: 2, block-size: \(blocks.device) }"

@@ -27,9 +27,12 @@ final class Program: Sendable {
         // `setpriv` becomes the program, so the number is the program's own.
         let command = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", executable] + arguments
         let started = DispatchSemaphore(value: 0)
+        // It may have ended again before anybody looks.
+        let isThere = Atomic(false)
         Thread.detachNewThread {
             let number = Self.spawn(command, stdin?.reading, output.writing, errors.writing)
             self.number.withLock { $0 = number }
+            isThere.store(number != nil, ordering: .relaxed)
             started.signal()
             for pipe in [output, errors] { close(pipe.writing) }
             if let stdin { close(stdin.reading) }
@@ -46,7 +49,7 @@ final class Program: Sendable {
             self.status.fulfill(status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + status & 0x7F)
         }
         started.wait()
-        guard self.number.withLock({ $0 }) != nil else { throw Unexpected("\(executable) cannot be started") }
+        guard isThere.load(ordering: .relaxed) else { throw Unexpected("\(executable) cannot be started") }
     }
 
     deinit { if let input { close(input) } }
