@@ -222,15 +222,17 @@ struct UpstreamPreferenceTests {
         #expect(pool.machine.upstreams[0].idleCount == 2)
     }
 
-    @Test("The share of the queue is that of the device that waits longest")
+    @Test("The share of the queue is that of the device that waits longest; a few devices are no queue")
     func queueShare() throws {
         var pool = PoolHarness({ $0.minimumIdle = 0 })
         pool.opensAtOnce = false
-        #expect(pool.machine.queueShare(now: pool.now) == 0)
         let first = try pool.wait(PoolHarness.device(1))
         pool.now = pool.now + .milliseconds(500)
-        _ = try pool.wait(PoolHarness.device(2))
+        for number in 2..<PoolStateMachine.queueLength { _ = try pool.wait(PoolHarness.device(number)) }
+        #expect(pool.machine.queueShare(now: pool.now) == 0)
+        _ = try pool.wait(PoolHarness.device(PoolStateMachine.queueLength))
         #expect(pool.machine.queueShare(now: pool.now) == 0.25)
+        _ = try pool.wait(PoolHarness.device(PoolStateMachine.queueLength + 1))
         pool.release(first, .unclean)
         #expect(pool.machine.queueShare(now: pool.now) == 0)
     }

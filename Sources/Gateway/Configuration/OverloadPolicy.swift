@@ -8,7 +8,8 @@ extension GatewayConfiguration {
         package var halfOpen = [50, 75, 90]
         /// Percent of `limits.sessions`.
         package var sessions = [95]
-        /// How long the device waits that waits longest for an upstream socket: percent of `pool.wait`.
+        /// How long the device waits that waits longest for an upstream socket: percent of `pool.wait`;
+        /// nothing while fewer than eight wait.
         package var queue = [50, 75, 90]
         /// How full the kernel's buffer of a listener is, in percent: what is lost there is lost to all devices alike.
         package var receive = [50, 75, 90]

@@ -36,8 +36,11 @@ extension DeviceSessions {
                     }
                 }
                 let published = failure == nil ? self.published(order.credentials, .many) : []
-                // A revocation that came while they were on their way could not be seen at the sessions then.
-                if generation != self.recordGeneration { await self.judgeAnew(order.session.record.iccid) }
+                // A revocation that came while they were on their way could not be seen at the sessions then. Those that
+                // never arrived are unknown to the store, which is not the operator's doing.
+                if failure == nil, generation != self.recordGeneration {
+                    await self.judgeAnew(order.session.record.iccid)
+                }
                 if published.isEmpty { self.conclude(order, failure) } else { self.publish(published, of: order) }
             }
             self.endTurn()
@@ -342,7 +345,7 @@ extension DeviceSessions {
 
 extension DeviceSession {
     /// The one-time identities on which the session stands: the one that it came with, or those that its bootstrap hands
-    /// out.
+    /// out; none if that cannot finish any more, since the store may not have them.
     fileprivate var oneTimeIdentities: [PSKIdentity] {
         if let registration = self.registration { return registration.credential.map { [$0.identity] } ?? [] }
         return self.bootstrap?.mintedIdentities ?? []

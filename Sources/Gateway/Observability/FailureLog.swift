@@ -40,8 +40,12 @@ package struct FailureLog: Sendable {
         self.logger.log(level: cause.source == .gateway ? .error : .warning, "request failed", metadata: metadata)
     }
 
-    /// True: no lines of single devices from now on; they are counted for ``sumUp()``.
-    package func setTerse(_ isTerse: Bool) { self.isTerse.withLockedValue { $0 = isTerse } }
+    /// True: no lines of single devices from now on; they are counted for ``sumUp()``. False: they are summed up a last
+    /// time, for nobody knows when a cause comes up again.
+    package func setTerse(_ isTerse: Bool) {
+        if !isTerse { self.sumUp() }
+        self.isTerse.withLockedValue { $0 = isTerse }
+    }
 
     /// While no single lines are written: one line for each cause that has come up since the last call.
     package func sumUp() {

@@ -40,9 +40,12 @@ extension PoolStateMachine {
         }
     }
 
-    /// How long the lease waits that waits longest for a socket, as a share of what it may.
+    /// So many leases that wait are a queue. Fewer tell of one server or of a few devices, not of the gateway's load.
+    static let queueLength = 8
+
+    /// How long the lease waits that waits longest for a socket, as a share of what it may; 0 where there is no queue.
     mutating func queueShare(now: Instant) -> Double {
-        guard self.waitingCount > 0, self.settings.wait > .zero else { return 0 }
+        guard self.waitingCount >= Self.queueLength, self.settings.wait > .zero else { return 0 }
         var longest = Duration.zero
         for upstream in self.upstreams.indices {
             while let first = self.upstreams[upstream].waiters.first {

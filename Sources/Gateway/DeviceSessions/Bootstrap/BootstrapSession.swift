@@ -106,8 +106,11 @@ package struct BootstrapSession: Sendable {
     /// Which bootstrap of this session runs; nil while none does. Names it to orders whose outcome comes later.
     package var number: Int? { self.attempt?.number }
 
-    /// What the running bootstrap has minted.
-    var mintedIdentities: [PSKIdentity] { self.attempt?.minted.map(\.identity) ?? [] }
+    /// What the running bootstrap hands out; nothing if it may not finish any more.
+    var mintedIdentities: [PSKIdentity] {
+        guard let attempt = self.attempt, !attempt.mustNotFinish else { return [] }
+        return attempt.minted.map(\.identity)
+    }
 
     mutating func startTimer(_ now: Instant) {
         // A command may be on its way to the device for as long as the timers of that leg take.
