@@ -77,10 +77,13 @@ final class Stage: Sendable {
 
     /// A UDP port of this stage's address, another one each time.
     func freePort() throws -> UInt16 {
-        while true {
-            let port = try UDPSocket(from: self.address).port
+        // Below those that the system gives to whoever asks for any: nobody else can get it meanwhile.
+        for _ in 0..<1_000 {
+            let port = UInt16.random(in: 10_000..<30_000)
+            guard (try? UDPSocket(from: self.address, port: port)) != nil else { continue }
             if self.ports.withLock({ $0.insert(port).inserted }) { return port }
         }
+        throw Unexpected("no port is free")
     }
 
     /// A NAT for a gateway to stand behind; see ``Settings/relay``.
