@@ -14,6 +14,9 @@ enum MetricsPage {
         page.sample("uptime_seconds", [], observation.uptime)
         page.single(
             "ready", .gauge, "1 when devices can be served, as /readyz says.", observation.obstacles.isEmpty ? 1 : 0)
+        page.family("reloads_total", .counter, "Times that the configuration was read again, by what became of it.")
+        page.sample("reloads_total", [("outcome", "applied")], observation.reloads.applied)
+        page.sample("reloads_total", [("outcome", "refused")], observation.reloads.refused)
         if let gateway = observation.gateway {
             Self.bootstraps(gateway.counters, &page)
             Self.handshakes(gateway, &page)
@@ -39,6 +42,12 @@ enum MetricsPage {
                 let labels = [("result", "failed"), ("cause", cause.label), ("security", security)]
                 page.sample(name, labels, failed[keyPath: count])
             }
+        }
+        page.family(
+            "would_refuse_total", .counter, "Let through in log-and-audit mode although enforce would refuse, by cause."
+        )
+        for (cause, count) in counters.wouldRefuse.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            page.sample("would_refuse_total", [("cause", cause.label)], count)
         }
         page.single(
             "bootstrap_requests_total", .counter, "Bootstrap-Requests of devices.", counters.bootstrapsRequested)
@@ -179,6 +188,9 @@ enum MetricsPage {
             }
         }
         page.single("stores_answer", .gauge, "1 when the stores answered just now.", observation.storesAnswer ? 1 : 0)
+        page.single(
+            "stores_take_changes", .gauge, "1 unless the last change of the stores did not reach the disk.",
+            observation.storesTakeChanges ? 1 : 0)
         let journal = observation.journal
         page.single("audit_records_total", .counter, "Records written to the journal.", journal.written)
         page.single("audit_records_lost_total", .counter, "Records that found no room.", journal.lost)

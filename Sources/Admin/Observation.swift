@@ -16,6 +16,16 @@ package struct Observation: Sendable {
     package var storesTakeChanges: Bool
     /// Seconds since the process started to serve.
     package var uptime: Double
+    package var reloads = Reloads()
+
+    /// How often the configuration was read again since the start.
+    package struct Reloads: Sendable, Equatable {
+        package var applied = 0
+        /// It had mistakes, or could not be carried out, and nothing changed.
+        package var refused = 0
+
+        package init() {}
+    }
 
     package init(
         version: String, wolfSSL: String, gateway: GatewayStatistics?, journal: AuditJournal.Statistics,

@@ -64,6 +64,8 @@ struct MetricsPageTests {
             (#"upstream_up{upstream="coap://10.1.0.20:5683",leg="registration"}"#, "0"),
             (#"coap_retransmits_total{leg="device"}"#, "4"), (#"coap_retransmits_total{leg="upstream"}"#, "5"),
             (#"credentials{state="active"}"#, "5"), (#"credentials{state="revoked"}"#, "0"),
+            (#"would_refuse_total{cause="suspended"}"#, "6"), (#"reloads_total{outcome="applied"}"#, "0"),
+            (#"reloads_total{outcome="refused"}"#, "8"), ("stores_take_changes", "1"),
             ("registrations", "4"), ("audit_records_total", "9"), ("audit_lag_seconds", "2.5"),
             (#"build_info{version="1.2.3",wolfssl="5.9.2"}"#, "1"), ("ready", "1"), ("uptime_seconds", "61.5"),
         ])
@@ -80,9 +82,10 @@ struct MetricsPageTests {
                     $0.gateway = nil
                     $0.credentials = nil
                     $0.storesAnswer = false
+                    $0.storesTakeChanges = false
                 }))
         #expect(page.samples["bootgate_ready"] == "0")
-        #expect(page.samples["bootgate_stores_answer"] == "0")
+        #expect(page.samples["bootgate_stores_answer"] == "0" && page.samples["bootgate_stores_take_changes"] == "0")
         #expect(page.samples["bootgate_audit_records_total"] == "9")
         #expect(!page.samples.keys.contains { $0.hasPrefix("bootgate_credentials") })
     }

@@ -26,6 +26,7 @@ enum Samples {
         counters.handshakeTimes.record(nanoseconds: 40_000_000)
         counters.handshakeFailed(.unauthorized)
         counters.registrationsRefused[.limit] = 1
+        counters.wouldRefuse[.suspended] = 6
         counters.datagramsFromDevices = 20
         counters.datagramsToDevices = 19
         counters.retransmissions = 4
@@ -56,6 +57,7 @@ enum Samples {
             version: "1.2.3", wolfSSL: "5.9.2", gateway: try Self.gateway(), journal: journal,
             credentials: [.active: 5], storesAnswer: true, uptime: 61.5
         )
+        observation.reloads.refused = 8
         change(&observation)
         return observation
     }

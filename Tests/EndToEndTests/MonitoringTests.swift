@@ -84,6 +84,38 @@ struct MonitoringTests {
         }
     }
 
+    @Test("A reload counts by what became of it")
+    func reloads() async throws {
+        try await Stage.run { stage in
+            let more = try Monitoring.configuration(on: stage, token: Self.token)
+            let (gateway, _, _) = try await stage.everything(more: more)
+            let monitoring = try await Monitoring(of: gateway, token: Self.token)
+            try await gateway.rewrite { $0 + "\nunmatched: perhaps\n" }
+            try await gateway.reload()
+            try await gateway.rewrite { $0.replacing("unmatched: perhaps", with: "unmatched: keep") }
+            try await gateway.reload(number: 2)
+            let metrics = try await monitoring.metrics()
+            #expect(metrics[#"reloads_total{outcome="applied"}"#] == 1)
+            #expect(metrics[#"reloads_total{outcome="refused"}"#] == 1)
+        }
+    }
+
+    @Test("What log-and-audit mode lets through counts by the cause for which it would be refused")
+    func wouldRefuse() async throws {
+        try await Stage.run { stage in
+            let more = "admin: { listen: \"\(stage.address):0\", metrics: open }\nmode: audit"
+            let (gateway, _, _) = try await stage.everything(more: more)
+            let monitoring = try await Monitoring(of: gateway)
+            let device = try stage.device([
+                "--bootstrap", gateway.plain, "--endpoint", "legacy", "--bind", stage.address, "--bootstrap-only",
+            ])
+            #expect(try await device.exit(within: .seconds(60)) == 0)
+            let metrics = try await monitoring.metrics()
+            #expect(metrics[#"would_refuse_total{cause="unauthorized"}"#] == 1)
+            #expect(metrics[#"bootstraps_total{result="finished",cause="",security="plain"}"#] == 1)
+        }
+    }
+
     @Test("Without a token only health is told, and a token that is not right is none")
     func tokens() async throws {
         try await Stage.run { stage in

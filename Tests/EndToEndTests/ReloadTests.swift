@@ -133,6 +133,32 @@ struct ReloadTests {
         }
     }
 
+    @Test("Other bootstrap servers count for the next device; who is registered goes on")
+    func otherBootstrapServer() async throws {
+        try await Stage.run { stage in
+            let (gateway, bootstrap, management) = try await stage.everything()
+            let registered = try await stage.addSIM(to: gateway)
+            let first = try stage.device(stage.credentials(registered, at: gateway))
+            try await first.event("registered")
+            let other = try await stage.bootstrapServer([
+                "--server-uri", management.uri, "--account-uri", "coap://192.0.2.1:5683", "--ssid", "1111",
+                "--account-ssid", "2222",
+            ])
+            try await gateway.rewrite { $0.replacing(bootstrap.uri, with: other.uri) }
+            let record = try await gateway.reload()
+            #expect(record.description.contains(#""changed":["bootstrap.upstreams"]"#))
+            // Nobody asks it any more.
+            try await bootstrap.kill()
+            let sim = try await stage.addSIM(to: gateway)
+            let second = try stage.device(stage.credentials(sim, at: gateway) + ["--once"])
+            #expect(try await second.exit(within: .seconds(60)) == 0)
+            try await other.program.event("finished") { $0.text("endpoint") == sim.iccid }
+            first.signal(SIGUSR1)
+            try await first.event("updated")
+            #expect(first.output.events("connecting").count == 2)
+        }
+    }
+
     @Test("Level and format of the log change for what is logged from then on")
     func log() async throws {
         try await Stage.run { stage in

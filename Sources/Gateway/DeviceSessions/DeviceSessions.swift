@@ -215,6 +215,7 @@ package actor DeviceSessions: LoopActor {
         if !self.addressQueue.isEmpty { self.resolveAddresses() }
         if !self.storeQueue.isEmpty { self.storeCredentials() }
         if !self.audits.isEmpty {
+            if self.configuration.mode.isAudit { self.counters.noteWatched(self.audits) }
             self.environment.audit.record(self.configuration.mode.marked(self.audits))
             self.audits.removeAll(keepingCapacity: true)
         }

@@ -26,6 +26,8 @@ package struct GatewayCounters: Sendable {
     package var registrationsOpened = 0
     package var registrationsClosed = 0
     package var registrationsRefused: [FailureCause: Int] = [:]
+    /// Log-and-audit mode: what was let through and `enforce` would have refused; records of the journal by cause.
+    package var wouldRefuse: [FailureCause: Int] = [:]
     package var handshakesCompleted = 0
     /// The completed ones by what was agreed on.
     package var handshakeSuites: [CipherSuite: Int] = [:]
@@ -52,6 +54,14 @@ package struct GatewayCounters: Sendable {
 
     mutating func bootstrapFailed(_ cause: FailureCause, _ arrival: GatewayConfiguration.Security) {
         self.bootstrapsFailed[cause, default: ByArrival()].add(arrival)
+    }
+
+    /// Log-and-audit mode: records that go to the journal.
+    mutating func noteWatched(_ events: [AuditEvent]) {
+        for event in events {
+            guard let cause = event.cause, event.detail.contains(AuditOutcome.wouldRefuse.field) else { continue }
+            self.wouldRefuse[cause, default: 0] += 1
+        }
     }
 
     mutating func handshakeFailed(_ cause: FailureCause) { self.handshakesFailed[cause, default: 0] += 1 }

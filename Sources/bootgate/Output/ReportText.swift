@@ -10,7 +10,7 @@ enum ReportText {
     static func lines(_ report: JournalReport) -> [String] {
         guard report.records > 0 else { return ["no records in this time"] }
         var lines = [
-            "\(Self.moment(report.first)) to \(Self.moment(report.last)): \(report.records) records, "
+            "\(Self.moment(report.first)) to \(Self.moment(report.last)): \(report.records) record\(report.records == 1 ? "" : "s"), "
                 + "\(report.watched) of them in mode audit",
             "bootstraps: \(report.requested) requested, \(report.finished) finished, "
                 + "\(report.failed.rows.reduce(report.failed.others) { $0 + $1.count.times }) failed",

@@ -27,6 +27,7 @@ actor Reloader {
     private var isStopping = false
     private var isRunning = false
     private var waiting: [CheckedContinuation<Void, Never>] = []
+    private(set) var counts = Observation.Reloads()
     /// Called when servers are told keys for the first time.
     private var startPublishing: (@Sendable () -> Void)?
 
@@ -95,6 +96,7 @@ actor Reloader {
         self.parts.access.set(prepared.admin)
         self.parts.log.set(new.log)
         self.configuration = new
+        self.counts.applied += 1
         self.logger.notice(
             "configuration reloaded",
             metadata: ["changed": "\(changes.all.isEmpty ? "nothing" : changes.all.joined(separator: ", "))"])
@@ -102,6 +104,7 @@ actor Reloader {
     }
 
     private func refuse(_ reasons: [String]) {
+        self.counts.refused += 1
         for reason in reasons { self.logger.error("\(reason)") }
         self.logger.error("the configuration is not taken; the gateway goes on with the one that it has")
         self.note("refused", [.init("reasons", .list(reasons.map { .text($0) }))])

@@ -83,7 +83,12 @@ struct ServeService: Service {
     /// Opens what monitoring reads. It sees the gateway come and go, so its server is there first and leaves last: in a
     /// task that hears nothing of the shutdown.
     private func beginMonitoring(_ watch: GatewayWatch) async throws -> Task<Void, Never> {
-        let server = AdminServer(self.admin, access: self.access, logger: self.logger) { await watch.observation() }
+        let reloader = self.reloader
+        let server = AdminServer(self.admin, access: self.access, logger: self.logger) {
+            var observation = await watch.observation()
+            observation.reloads = await reloader.counts
+            return observation
+        }
         let (outcomes, outcome) = AsyncThrowingStream.makeStream(of: Void.self)
         let (admin, logger) = (self.admin, self.logger)
         let task = Task.detached {
