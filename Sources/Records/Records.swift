@@ -113,8 +113,10 @@ extension Records: RecordStore {
 
     package func record(iccid: String) async throws -> SIMRecord? { try await self.lookup.record(iccid: iccid) }
 
-    package func remember(_ place: SIMRecord.BootstrapPlace, of iccid: String) async throws {
-        try await self.commits.run { statements in try PlaceTable.remember(place, of: iccid, in: statements.db) }
+    package func remember(_ places: [String: SIMRecord.BootstrapPlace]) async throws {
+        try await self.commits.run { statements in
+            for (iccid, place) in places { try PlaceTable.remember(place, of: iccid, in: statements.db) }
+        }
     }
 
     package func changes() -> AsyncStream<RecordChange> { self.feed.changes() }

@@ -142,7 +142,7 @@ final class ChangingRecords: RecordStore, CredentialStore {
         }
         return nil
     }
-    func remember(_ place: SIMRecord.BootstrapPlace, of iccid: String) async throws {}
+    func remember(_ places: [String: SIMRecord.BootstrapPlace]) async throws {}
     func changes() -> AsyncStream<RecordChange> { AsyncStream { $0.finish() } }
     func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws -> [OneTimeCredential] { [] }
     func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] { [] }

@@ -33,8 +33,9 @@ final class MovesStage {
         adjust: (inout GatewayConfiguration) -> Void = { _ in }
     ) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        self.bootstrap = ServerScript(try TestSocket())
-        self.management = ServerScript(try TestSocket())
+        // Addresses that nobody else uses: what another program sends to a port's last owner does not come here.
+        self.bootstrap = ServerScript(try TestSocket("127.79.0.1"))
+        self.management = ServerScript(try TestSocket("127.79.0.1"))
         let device = GatewayConfiguration.DeviceURIs(secure: Rewriting.uri("coaps://edge.example.net"))
         let relay = PoolFixture.upstream(self.management.socket.address)
         var configuration = GatewayConfiguration(
@@ -56,8 +57,7 @@ final class MovesStage {
         configuration.pool.minimumIdle = 1
         // The scripted servers know no pings.
         configuration.pool.probe = nil
-        // Sockets of every address would get into the way of tests that look for a free port.
-        configuration.pool.from = [IPAddress(ipv4: 0x7F00_0001)]
+        configuration.pool.from = [IPAddress(ipv4: 0x7F4F_0002)]
         adjust(&configuration)
         let records = StagedRecords()
         var environment = DeviceSessions.Environment(
@@ -131,7 +131,7 @@ struct StagedRecords: RecordStore, CredentialStore {
 
     func resolve(addresses: [IPAddress]) async throws -> [SIMRecord?] { addresses.map { _ in nil } }
     func record(iccid: String) async throws -> SIMRecord? { nil }
-    func remember(_ place: SIMRecord.BootstrapPlace, of iccid: String) async throws {}
+    func remember(_ places: [String: SIMRecord.BootstrapPlace]) async throws {}
     func changes() -> AsyncStream<RecordChange> { AsyncStream { $0.finish() } }
     func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws -> [OneTimeCredential] { [] }
     func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] { [] }

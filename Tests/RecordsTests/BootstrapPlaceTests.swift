@@ -19,10 +19,10 @@ struct BootstrapPlaceTests {
         }
         #expect(try await self.place(records, 1) == .unknown)
         for place: SIMRecord.BootstrapPlace in [.instance(0), .untold, .instance(65_535), .instance(7)] {
-            try await records.remember(place, of: iccid(1))
+            try await records.remember([iccid(1): place])
             #expect(try await self.place(records, 1) == place)
         }
-        try await records.remember(.untold, of: iccid(2))
+        try await records.remember([iccid(2): .untold])
         records.close()
 
         let later = try self.scratch.records()
@@ -33,7 +33,7 @@ struct BootstrapPlaceTests {
         #expect(try await later.resolve(addresses: [address]) == [found])
         #expect(try await self.place(later, 2) == .untold)
         #expect(try await self.place(later, 3) == .unknown)
-        try await later.remember(.unknown, of: iccid(1))
+        try await later.remember([iccid(1): .unknown])
         #expect(try await self.place(later, 1) == .unknown)
     }
 
@@ -41,7 +41,7 @@ struct BootstrapPlaceTests {
     func removed() async throws {
         let records = try self.scratch.records()
         _ = try records.sims.add(fields(1), by: "test")
-        try await records.remember(.instance(4), of: iccid(1))
+        try await records.remember([iccid(1): .instance(4)])
         _ = try records.sims.set(ICCID(iccid(1)), SIMFields([.note: "moved"]), by: "test")
         #expect(try await self.place(records, 1) == .instance(4))
         try records.sims.remove(ICCID(iccid(1)), by: "test")

@@ -75,10 +75,20 @@ extension DeviceSessions {
         if session.arrival == .plain, case .some(.some) = self.addresses.value(for: address) {
             self.addresses.insert(session.record, for: address)
         }
+        self.placeQueue[iccid] = place
+    }
+
+    /// One write at a time: what comes while it runs is the next one.
+    func keepPlaces() {
+        let places = self.placeQueue
+        self.placeQueue.removeAll(keepingCapacity: true)
+        self.isKeepingPlaces = true
         Task {
-            do { try await self.environment.records.remember(place, of: iccid) } catch {
-                self.failures.report(.storeUnavailable, iccid: iccid, peer: nil, now: self.environment.now())
+            do { try await self.environment.records.remember(places) } catch {
+                self.failures.report(.storeUnavailable, iccid: nil, peer: nil, now: self.environment.now())
             }
+            self.isKeepingPlaces = false
+            self.endTurn()
         }
     }
 

@@ -114,6 +114,9 @@ package actor DeviceSessions: LoopActor {
     var addressWaiters: [IPAddress: [HeldDatagram]] = [:]
     var addressQueue: [IPAddress] = []
     var storeQueue: [StoreOrder] = []
+    /// Places of bootstrap accounts to be kept, by ICCID, and whether some are on their way to the store.
+    var placeQueue: [String: SIMRecord.BootstrapPlace] = [:]
+    var isKeepingPlaces = false
     /// The open orders to bootstrap again, by SIM, and those that were carried out and may still be read from the store.
     var orders: [String: RebootstrapOrder] = [:]
     var settledOrders = ResolutionCache<Int64, Bool>(capacity: 1_024)
@@ -214,6 +217,7 @@ package actor DeviceSessions: LoopActor {
         if !self.identityQueue.isEmpty { self.resolveIdentities() }
         if !self.addressQueue.isEmpty { self.resolveAddresses() }
         if !self.storeQueue.isEmpty { self.storeCredentials() }
+        if !self.placeQueue.isEmpty, !self.isKeepingPlaces { self.keepPlaces() }
         if !self.audits.isEmpty {
             if self.configuration.mode.isAudit { self.counters.noteWatched(self.audits) }
             self.environment.audit.record(self.configuration.mode.marked(self.audits))

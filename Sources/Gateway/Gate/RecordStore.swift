@@ -33,8 +33,9 @@ package protocol RecordStore: Sendable {
     /// The record of a SIM by its key, for sessions that must be judged anew after a change.
     func record(iccid: String) async throws -> SIMRecord?
 
-    /// Keeps where a device has its bootstrap account; records show it from then on. Durable with the next shared commit.
-    func remember(_ place: SIMRecord.BootstrapPlace, of iccid: String) async throws
+    /// Keeps where devices have their bootstrap accounts, by ICCID; records show it from then on. All or none are durable
+    /// with the next shared commit.
+    func remember(_ places: [String: SIMRecord.BootstrapPlace]) async throws
 
     /// Changes made by other processes, or by this one, at most a second after they were committed.
     func changes() -> AsyncStream<RecordChange>
