@@ -72,6 +72,8 @@ private struct TLVReader {
 
     private mutating func readResources(until end: Int) throws(TLVError) -> [Resource] {
         var resources: [Resource] = []
+        // What an account has; an instance with more is rare.
+        resources.reserveCapacity(8)
         var identifiers = DistinctIdentifiers()
         while self.position < end {
             let header = try self.readHeader(within: end)

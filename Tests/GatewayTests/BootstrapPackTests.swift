@@ -94,7 +94,14 @@ struct BootstrapPackTests {
                 .bootstrapRequested, .bootstrapForwarded, .credentialMinted, .bootstrapWritten, .bootstrapWritten,
                 .bootstrapFinished,
             ])
-        #expect(script.events.last?.detail.contains(.init("pack", .boolean(true))) == true)
+        let detail = try #require(script.events.last?.detail)
+        #expect(detail.contains(.init("pack", .boolean(true))))
+        guard case .steps(let steps, _)? = detail.first(where: { $0.key == "timeline" })?.value else {
+            Issue.record("no timeline: \(detail)")
+            return
+        }
+        #expect(steps.map(\.kind) == [.packRequest, .upstreamPack])
+        #expect(Int(steps[1].bytes) == (try Self.pack(format: format)).payload.count)
     }
 
     @Test("T20, T40: acc says where the device's own account is, stays here, and the pack keeps off it")

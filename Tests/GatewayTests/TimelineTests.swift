@@ -153,6 +153,21 @@ struct TimelineTests {
         #expect(steps[1]["path"] == steps[2]["path"])
     }
 
+    @Test("T40: a pack has its own words, and the server's answer tells how large it is")
+    func pack() {
+        var timeline = Timeline(at: 0)
+        timeline.isForPack()
+        timeline.asks(server: 0, at: 1000)
+        timeline.serverAnswered(.content, bytes: 345, at: 2000)
+        timeline.deviceHasAnswer(.content, at: 3000)
+        let steps = Self.steps(
+            AuditEvent(.bootstrapFinished, time: 0, detail: timeline.fields(at: 3000, servers: []))
+        )
+        #expect(steps.map { $0["step"] } == [.text("pack-request"), .text("upstream-pack")])
+        #expect(steps[0]["code"] == .text("2.05") && steps[0]["took"] == .integer(3))
+        #expect(steps[1]["bytes"] == .integer(345))
+    }
+
     private static func fields(_ fields: [AuditEvent.Field]) -> Fields {
         Dictionary(fields.map { ($0.key, $0.value) }) { first, _ in first }
     }

@@ -88,6 +88,7 @@ struct CredentialSet {
     /// the proven ones learn that they have a successor, whatever their account was called, and the oldest ended ones are
     /// forgotten.
     func changesBeforeMinting(for shortServerID: UInt16, at now: Int64) -> [Change] {
+        guard !self.members.isEmpty else { return [] }
         var changes: [Change] = []
         let pending = self.members.filter {
             $0.shortServerID == shortServerID && $0.life.state(at: now, under: self.lifetimes) == .pending

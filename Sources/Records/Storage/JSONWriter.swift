@@ -20,17 +20,14 @@ struct JSONWriter {
 
     mutating func integer(_ value: some BinaryInteger) {
         if value < 0 { self.bytes.append(UInt8(ascii: "-")) }
-        var rest = UInt64(value.magnitude)
-        if rest < 10 {
-            self.bytes.append(48 + UInt8(rest))
-            return
-        }
-        let start = self.bytes.count
+        let magnitude = UInt64(value.magnitude)
+        var width = 1
+        var rest = magnitude / 10
         while rest > 0 {
-            self.bytes.append(48 + UInt8(rest % 10))
+            width += 1
             rest /= 10
         }
-        self.bytes[start...].reverse()
+        self.digits(of: magnitude, width: width)
     }
 
     mutating func text(_ text: String) {
@@ -103,14 +100,17 @@ struct JSONWriter {
     }
 
     /// `value` with leading zeros, as dates need it.
-    mutating func padded(_ value: Int, width: Int) {
-        let start = self.bytes.count
+    mutating func padded(_ value: Int, width: Int) { self.digits(of: UInt64(clamping: value), width: width) }
+
+    /// The last `width` digits, written in place: a slice that is turned round is copied first.
+    private mutating func digits(of value: UInt64, width: Int) {
+        let end = self.bytes.count + width
+        self.bytes.append(contentsOf: repeatElement(UInt8(ascii: "0"), count: width))
         var rest = value
-        for _ in 0..<width {
-            self.bytes.append(48 + UInt8(rest % 10))
+        for position in 1...width {
+            self.bytes[end - position] = 48 + UInt8(rest % 10)
             rest /= 10
         }
-        self.bytes[start...].reverse()
     }
 
     /// The start of `text` that fits, cut between characters.

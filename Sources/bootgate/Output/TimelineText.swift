@@ -43,6 +43,8 @@ struct TimelineText {
         switch kind {
         case "request": return "device asks: POST /bs"
         case "upstream": return "server is asked: POST /bs"
+        case "pack-request": return "device asks: GET /bspack"
+        case "upstream-pack": return "server is asked: GET /bspack"
         case "own-discover": return "gateway: discover \(step["path"]?.text ?? "")"
         case "finish": return "server: finish"
         case "other": return "server: no operation of a bootstrap"

@@ -86,7 +86,7 @@ struct ServeService: Service {
     /// task that hears nothing of the shutdown.
     private func beginMonitoring(_ watch: GatewayWatch) async throws -> Task<Void, Never> {
         let reloader = self.reloader
-        let server = AdminServer(self.admin, access: self.access, logger: self.logger) {
+        let server = AdminServer(self.admin, access: self.access) {
             var observation = await watch.observation()
             observation.reloads = await reloader.counts
             return observation

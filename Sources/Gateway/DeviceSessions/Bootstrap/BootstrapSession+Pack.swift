@@ -63,6 +63,7 @@ extension BootstrapSession {
         let upstreams = self.configuration.bootstrap.upstreams.filter(\.packs)
         self.begin(id, endpoint: endpoint, query: query, upstreams: upstreams, now: now, wallClock: wallClock)
         self.attempt?.pack = .requested(accept: accept)
+        self.attempt?.timeline.isForPack()
         actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
         if let finding { self.learn(finding, wallClock: wallClock, into: &actions) }
         if let inherited {

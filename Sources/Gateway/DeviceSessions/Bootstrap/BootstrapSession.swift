@@ -240,7 +240,7 @@ package struct BootstrapSession: Sendable {
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         guard let request = self.attempt?.request, case .requesting? = self.attempt?.step else { return }
-        self.attempt?.timeline.serverAnswered(response.code, at: wallClock)
+        self.attempt?.timeline.serverAnswered(response.code, bytes: response.payload.count, at: wallClock)
         guard self.attempt?.pack == nil else {
             self.packAnswered(response, now: now, wallClock: wallClock, into: &actions)
             return

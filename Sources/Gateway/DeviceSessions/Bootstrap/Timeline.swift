@@ -17,6 +17,8 @@ package struct Timeline: Sendable {
         case request
         /// `POST /bs` at a bootstrap server.
         case upstream
+        /// `GET /bspack` of the device, until it has its answer, and the same at a bootstrap server.
+        case packRequest, upstreamPack
         /// The gateway's own question where the device has its bootstrap account.
         case ownDiscover
         case discover, read, write, delete, finish
@@ -27,6 +29,8 @@ package struct Timeline: Sendable {
             switch self {
             case .request: "request"
             case .upstream: "upstream"
+            case .packRequest: "pack-request"
+            case .upstreamPack: "upstream-pack"
             case .ownDiscover: "own-discover"
             case .discover: "discover"
             case .read: "read"
@@ -40,7 +44,7 @@ package struct Timeline: Sendable {
 
     /// Small, because a dozen of them are allocated for each bootstrap.
     package struct Step: Sendable, Equatable {
-        let kind: Kind
+        fileprivate(set) var kind: Kind
         /// Which of the servers that may be asked; nil: none, or one beyond 255.
         var server: UInt8?
         var path: LwM2MPath?
@@ -84,13 +88,19 @@ package struct Timeline: Sendable {
 
     // MARK: - What happens
 
+    /// The device has asked for a pack.
+    package mutating func isForPack() { self.steps[0].kind = .packRequest }
+
     /// The request goes to a bootstrap server, by its place in the list of those that may be asked.
     package mutating func asks(server: Int, at time: Int64) {
-        self.add(.upstream, at: time) { $0.server = UInt8(exactly: server) }
+        let kind: Kind = self.steps[0].kind == .packRequest ? .upstreamPack : .upstream
+        self.add(kind, at: time) { $0.server = UInt8(exactly: server) }
     }
 
-    /// The bootstrap server has answered.
-    package mutating func serverAnswered(_ code: CoAPCode, at time: Int64) { self.answered(code, bytes: 0, at: time) }
+    /// The bootstrap server has answered, a pack with `bytes` of body.
+    package mutating func serverAnswered(_ code: CoAPCode, bytes: Int = 0, at time: Int64) {
+        self.answered(code, bytes: bytes, at: time)
+    }
 
     /// The device has its answer to its request.
     package mutating func deviceHasAnswer(_ code: CoAPCode, at time: Int64) {
