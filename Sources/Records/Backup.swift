@@ -1,3 +1,4 @@
+internal import Foundation
 internal import Glibc
 
 /// A copy of the state folder that a gateway can start from, made while one runs.
@@ -20,9 +21,24 @@ package struct Backup: Sendable {
         package var bytes: Int64 = 0
     }
 
+    /// A copy that does not become whole is taken away again, so that nobody takes it for one.
+    ///
     /// - Parameter keys: key files that go into `keys/` of the copy, under their own names.
     package func run(keys: [String] = []) throws(RecordsError) -> Summary {
-        try self.makeFolder(self.folder, mustBeEmpty: true)
+        let isNew = mkdir(self.folder, 0o700) == 0
+        if !isNew { try self.makeFolder(self.folder, mustBeEmpty: true) }
+        do throws(RecordsError) {
+            return try self.copyAll(keys)
+        } catch {
+            for name in ["credentials.db", "sims.db", "audit", "keys"] {
+                try? FileManager.default.removeItem(atPath: "\(self.folder)/\(name)")
+            }
+            if isNew { rmdir(self.folder) }
+            throw error
+        }
+    }
+
+    private func copyAll(_ keys: [String]) throws(RecordsError) -> Summary {
         var summary = Summary()
         for name in ["credentials.db", "sims.db"] {
             let file = StoreFile(path: "\(self.state)/\(name)", busyTimeout: .seconds(5))
@@ -39,7 +55,12 @@ package struct Backup: Sendable {
         try self.makeFolder("\(self.folder)/audit", mustBeEmpty: false)
         for number in numbers {
             let name = "audit/\(JournalSegments.name(number))"
-            if try self.copyLines(of: segments, number, to: "\(self.folder)/\(name)") { self.note(name, in: &summary) }
+            if try self.copyLines(of: segments, number, to: "\(self.folder)/\(name)") {
+                self.note(name, in: &summary)
+            } else {
+                // Retention goes from the oldest on: what was copied before has gone as well, and would leave a hole.
+                self.forgetSegments(in: &summary)
+            }
         }
         if !keys.isEmpty { try self.makeFolder("\(self.folder)/keys", mustBeEmpty: false) }
         for path in keys {
@@ -55,6 +76,15 @@ package struct Backup: Sendable {
         var status = stat()
         if stat("\(self.folder)/\(name)", &status) == 0 { summary.bytes += Int64(status.st_size) }
         summary.files.append(name)
+    }
+
+    private func forgetSegments(in summary: inout Summary) {
+        for name in summary.files where name.hasPrefix("audit/") {
+            var status = stat()
+            if stat("\(self.folder)/\(name)", &status) == 0 { summary.bytes -= Int64(status.st_size) }
+            unlink("\(self.folder)/\(name)")
+        }
+        summary.files.removeAll { $0.hasPrefix("audit/") }
     }
 
     private func makeFolder(_ path: String, mustBeEmpty: Bool) throws(RecordsError) {

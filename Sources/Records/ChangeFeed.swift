@@ -52,7 +52,7 @@ struct ChangeFeed: Sendable {
             )
             var changes: [RecordChange] = []
             for row in rows {
-                guard let iccid: String = row[0] else { return (end, [.everything]) }
+                guard let iccid = try row.decode(String?.self, atIndex: 0) else { return (end, [.everything]) }
                 if changes.last != .sim(iccid: iccid) { changes.append(.sim(iccid: iccid)) }
             }
             return (end, changes)

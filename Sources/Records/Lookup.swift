@@ -173,8 +173,8 @@ struct Lookup: Sendable {
         }.flatMap { $0 }
         let sim = try statements.sim.withFirstRow(in: db, binding: { $0.add(found?.iccid ?? "") }) { row in
             // The key of the bootstrap stays sealed: a registration has no use for it.
-            try SIMTable.record(from: row, key: nil)
-        }
+            try self.readable { try SIMTable.record(from: row, key: nil) }
+        }.flatMap { $0 }
         // A SIM's own identity comes before a one-time one that happens to be the same.
         if let found, let sim, case .unknown = resolution { resolution = .registration(found, sim) }
         if decryptions == 0 {
@@ -192,7 +192,11 @@ struct Lookup: Sendable {
 
     /// Nil for a record that cannot be read: it is as good as none, and the other look-ups of the batch go on.
     private func record(from row: SQLiteRow) throws -> SIMRecord? {
-        do { return try SIMTable(key: self.key).record(from: row) } catch let error as RecordsError {
+        try self.readable { try SIMTable(key: self.key).record(from: row) }
+    }
+
+    private func readable(_ read: () throws -> SIMRecord) throws -> SIMRecord? {
+        do { return try read() } catch let error as RecordsError {
             self.logger.error("\(error)")
             return nil
         }

@@ -23,15 +23,17 @@ struct Outbox: Sendable {
                     sql: "SELECT id, uid, at, event, iccid, detail FROM outbox ORDER BY id LIMIT ?",
                     arguments: [limit]
                 ).map { row in
-                    let detail = try? JSONReader.read((row[5] as String).utf8)
+                    // One that cannot be read is no reason to tell nothing.
+                    let detail = try? JSONReader.read(try row.decode(String.self, atIndex: 5).utf8)
+                    let uid = try row.decode(Int64.self, atIndex: 1)
                     var event = AuditEvent(
-                        AuditEvent.Name(rawValue: row[3]) ?? .simChanged,
-                        time: row[2],
-                        iccid: row[4],
+                        AuditEvent.Name(rawValue: try row.decode(atIndex: 3)) ?? .simChanged,
+                        time: try row.decode(atIndex: 2),
+                        iccid: try row.decode(atIndex: 4),
                         detail: detail?.auditFields ?? []
                     )
-                    event.detail.append(.init("outbox", .integer(row[1])))
-                    return OutboxRow(id: row[0], uid: row[1], event: event)
+                    event.detail.append(.init("outbox", .integer(uid)))
+                    return OutboxRow(id: try row.decode(atIndex: 0), uid: uid, event: event)
                 }
             }
         }

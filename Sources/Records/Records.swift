@@ -181,7 +181,8 @@ extension Records {
     package static let remembrance: Duration = .seconds(90 * 86_400)
 
     /// Writes down what the passage of time has ended and forgets what ended long ago. `serve` calls it every hour;
-    /// look-ups judge time by themselves, so nothing depends on when. Works in small commits, of `part` rows each.
+    /// look-ups judge time by themselves, so nothing depends on when. Works in small commits, of `part` rows each; a task that
+    /// is cancelled leaves the rest to the next sweep.
     ///
     /// - Returns: the credentials that time has ended.
     @discardableResult
@@ -190,7 +191,7 @@ extension Records {
         let grantTable = self.grantTable
         var ended: [OneTimeCredential] = []
         var position: CredentialTable.Place? = .init(iccid: "", server: "", id: 0)
-        while let start = position {
+        while let start = position, !Task.isCancelled {
             let (next, some) = try await self.commits.run { statements in
                 let now = clock()
                 return try table.sweep(
@@ -205,7 +206,7 @@ extension Records {
             ended += some
         }
         var most = part
-        while most == part {
+        while most == part, !Task.isCancelled {
             most = try await self.commits.run { statements in
                 let now = clock()
                 return try grantTable.sweep(

@@ -70,21 +70,27 @@ struct RecordsKey: Sendable {
 
     func open(_ sealed: Data, for row: Row) -> Secret? { sealed.withUnsafeBytes { self.open($0, for: row) } }
 
-    /// Compares with the check value of the store, or leaves one in a new store. Called at open, inside a write.
-    func check(in db: Database, file: String) throws {
-        let name = "records-key-check"
-        if let sealed = try Data.fetchOne(db, sql: "SELECT value FROM meta WHERE name = ?", arguments: [name]) {
-            guard self.open(sealed, for: .check) != nil else {
-                throw RecordsError(
-                    .wrongKey,
-                    "the records key is not the one that \(file) was made with",
-                    remedy: "restore the right key file; without it the keys in \(file) cannot be read"
-                )
-            }
-        } else {
-            let sealed = try self.seal(Secret("bootgate".utf8), for: .check)
-            try db.execute(sql: "INSERT INTO meta (name, value) VALUES (?, ?)", arguments: [name, sealed])
+    private static let checkName = "records-key-check"
+
+    /// Compares with the check value of the store; false where a new store has none yet.
+    func isChecked(in db: Database, file: String) throws -> Bool {
+        let sql = "SELECT value FROM meta WHERE name = ?"
+        guard let sealed = try Data.fetchOne(db, sql: sql, arguments: [Self.checkName]) else { return false }
+        guard self.open(sealed, for: .check) != nil else {
+            throw RecordsError(
+                .wrongKey,
+                "the records key is not the one that \(file) was made with",
+                remedy: "restore the right key file; without it the keys in \(file) cannot be read"
+            )
         }
+        return true
+    }
+
+    /// The same, and leaves one in a new store. Called at open, inside a write.
+    func check(in db: Database, file: String) throws {
+        if try self.isChecked(in: db, file: file) { return }
+        let sealed = try self.seal(Secret("bootgate".utf8), for: .check)
+        try db.execute(sql: "INSERT INTO meta (name, value) VALUES (?, ?)", arguments: [Self.checkName, sealed])
     }
 }
 

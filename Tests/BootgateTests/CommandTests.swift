@@ -78,6 +78,43 @@ struct ExitCodeTests {
         #expect(result.status == 77)
         #expect(result.complaints.contains("chmod 600"))
         #expect(!result.complaints.contains("abab"))
+        // With the same eyes as `serve`.
+        #expect(try place.run("check").status == 77)
+        try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: place.path("records.key"))
+        #expect(try place.run("check").status == 0)
+        try place.write("records.key", "no key")
+        #expect(try place.run("check").status == 65)
+    }
+
+    @Test("65 where a key was to come on standard input and none has: the SIM keeps its own")
+    func emptyInput() throws {
+        let place = try Workplace()
+        let iccid = SIMCommandTests.iccid
+        #expect(try place.run("sim", "add", "iccid=\(iccid)", "key=generate").status == 0)
+        #expect(try place.run("sim", "set", iccid, "key=-").status == 65)
+        #expect(try place.run("sim", "show", iccid).output.contains(/key +set/))
+    }
+
+    @Test("A list that is cut short says so, as JSON too, and no limit is cut in silence")
+    func cutList() throws {
+        let place = try Workplace()
+        for iccid in [SIMCommandTests.iccid, "8944500000000000022"] {
+            #expect(try place.run("sim", "add", "iccid=\(iccid)", "key=generate").status == 0)
+        }
+        for more in [[], ["--json"]] {
+            let result = try place.runBare(["sim", "list", "--limit", "1", "--config", "bootgate.yaml"] + more)
+            #expect(result.complaints == "more with --after \(SIMCommandTests.iccid)\n")
+        }
+        for limit in ["0", "10001"] {
+            #expect(try place.run("sim", "list", "--limit", limit).status == 64)
+        }
+    }
+
+    @Test("69 at once from status where no gateway runs")
+    func noGateway() throws {
+        let result = try Workplace().run("status")
+        #expect(result.status == 69)
+        #expect(result.complaints.contains("bootgate serve"))
     }
 
     @Test("73 for a state folder that cannot be made")

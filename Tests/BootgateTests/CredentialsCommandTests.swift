@@ -9,7 +9,8 @@ struct CredentialsCommandTests {
         "64 for what does not go together",
         arguments: [
             ["revoke"], ["revoke", Self.iccid, "--identity", "x"], ["revoke", "--identity", "x", "--server", "meters"],
-            ["list", "--state", "used"], ["list", "--after", "x"],
+            ["list", "--state", "used"], ["list", "--after", "x"], ["list", "--limit", "0"],
+            ["list", "--limit", "10001"],
         ])
     func usage(arguments: [String]) throws {
         let result = try Workplace().runBare(["credentials"] + arguments + ["--config", "bootgate.yaml"])
@@ -35,6 +36,16 @@ struct CredentialsCommandTests {
         let result = try place.run("credentials", "revoke", Self.iccid, "--server", "meters")
         #expect(result.output == "credentials of \(Self.iccid) for meters revoked\n")
         #expect(try place.run("credentials", "list", "--grants", "--state", "active", "--json").output.isEmpty)
+    }
+
+    @Test("65 for a server that nobody knows: nothing looks revoked that is not")
+    func mistypedServer() throws {
+        let place = try Workplace()
+        #expect(try place.run("sim", "add", "iccid=\(Self.iccid)", "key=generate").status == 0)
+        let result = try place.run("credentials", "revoke", Self.iccid, "--server", "metres")
+        #expect(result.status == 65)
+        #expect(result.output.isEmpty)
+        #expect(result.complaints.contains("metres"))
     }
 
     @Test(

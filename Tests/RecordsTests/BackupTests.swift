@@ -84,6 +84,18 @@ struct BackupTests {
         #expect(full?.kind == .cannotWrite)
         let missing = self.error { _ = try Backup(state: self.scratch.path + "/no", to: self.copy).run() }
         #expect(missing?.kind == .notFound)
+        #expect(!FileManager.default.fileExists(atPath: self.copy))
+    }
+
+    @Test("A copy that does not become whole leaves nothing that looks like one")
+    func unfinished() throws {
+        try self.scratch.records().close()
+        // No journal yet.
+        #expect(self.error { _ = try Backup(state: self.scratch.state, to: self.copy).run() }?.kind == .notFound)
+        #expect(!FileManager.default.fileExists(atPath: self.copy))
+        try FileManager.default.createDirectory(atPath: self.copy, withIntermediateDirectories: false)
+        #expect(self.error { _ = try Backup(state: self.scratch.state, to: self.copy).run() }?.kind == .notFound)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: self.copy).isEmpty)
     }
 
     @Test("A store is copied before it is migrated, under the number of migrations that it had")

@@ -67,6 +67,26 @@ struct JournalRecoveryTests {
         #expect(found.problems.first?.segment == JournalSegments.name(1))
     }
 
+    @Test("Behind a damaged record no number is given out twice, and verification names that record alone")
+    func damageInTheMiddle() throws {
+        let journal = try self.scratch.journal()
+        for index in 0..<5 { journal.record([event(index)]) }
+        journal.close()
+        let whole = try self.scratch.lines()
+        var changed = whole
+        changed[2] = changed[2].replacing("ep-2", with: "ep-9")
+        try self.scratch.setBytes(Array((changed.joined(separator: "\n") + "\n").utf8))
+        // Twice: the second start finds the new segment.
+        try self.scratch.journal().close()
+        let again = try self.scratch.journal()
+        again.record([event(7)])
+        again.close()
+        let found = try self.scratch.verify()
+        #expect(found.problemCount == 1, "\(found.problems)")
+        #expect(found.problems.first?.seq == 3 && found.problems.first?.kind == .changed)
+        #expect(found.lastSeq.map(Int.init) == found.records)
+    }
+
     @Test("A copy of the live files, taken at any moment, opens, verifies and goes on")
     func copiesWhileWriting() async throws {
         let journal = try self.scratch.journal {

@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import Gateway
 import Secrets
 import Testing
@@ -47,6 +48,34 @@ struct MaintenanceTests {
         second.close()
         #expect(try self.events() == ["sim.changed", "sim.changed"])
         #expect(try records.outbox.rows(limit: 1).isEmpty)
+    }
+
+    @Test(
+        "A row that does not hold what it should is an error with a remedy, and stops no process",
+        arguments: [
+            "INSERT INTO outbox (uid, at, event, detail) VALUES (1, x'ff', 'sim.changed', '{}')",
+            "INSERT INTO revocations (iccid, at) VALUES ('1', x'ff')",
+            "INSERT INTO narrow_revocations (iccid, server, identity, at) VALUES ('1', x'fffe00', x'', 1)",
+        ])
+    func damagedRow(sql: String) async throws {
+        let records = try self.scratch.records()
+        let journal = try self.scratch.journal()
+        try await records.sims.pool.write { try $0.execute(sql: sql) }
+        let error = await #expect(throws: RecordsError.self) { try await records.settle(into: journal) }
+        #expect(error?.kind == .damaged && error?.description.contains("sims.db") == true)
+        journal.close()
+    }
+
+    @Test("A row whose detail is no text is told without it")
+    func damagedDetail() async throws {
+        let records = try self.scratch.records()
+        let journal = try self.scratch.journal()
+        try await records.sims.pool.write {
+            try $0.execute(sql: "INSERT INTO outbox (uid, at, event, detail) VALUES (1, 2, 'sim.changed', x'fffe00')")
+        }
+        try await records.settle(into: journal)
+        journal.close()
+        #expect(try self.events() == ["sim.changed"])
     }
 
     @Test("Rows stay in the outbox while the journal takes none")

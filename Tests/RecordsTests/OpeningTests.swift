@@ -39,6 +39,23 @@ struct OpeningTests {
         #expect(try String(contentsOfFile: self.keyPath, encoding: .utf8) == digits)
     }
 
+    @Test("While another process writes, the stores open, and can be read")
+    func lockedByAnother() throws {
+        let first = try self.scratch.records()
+        _ = try first.sims.add(fields(1), by: "test")
+        first.close()
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        for path in [self.simsPath, self.scratch.state + "/credentials.db"] {
+            let other = try DatabaseQueue(path: path, configuration: configuration)
+            try other.inDatabase { try $0.execute(sql: "BEGIN IMMEDIATE") }
+            let records = try self.scratch.records { $0.busyTimeout = .zero }
+            #expect(try records.sims.list(SIMQuery()).count == 1)
+            records.close()
+            try other.inDatabase { try $0.execute(sql: "ROLLBACK") }
+        }
+    }
+
     @Test("Another records key is told at once, whichever store comes first")
     func wrongKey() throws {
         try self.scratch.records().close()

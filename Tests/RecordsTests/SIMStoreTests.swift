@@ -76,6 +76,32 @@ struct SIMStoreTests {
         #expect(error?.kind == .notFound)
     }
 
+    @Test("A record whose key cannot be opened any more can be suspended, imported anew, removed, and get another key")
+    func unreadableKey() async throws {
+        let records = try self.scratch.records()
+        let sim = try ICCID(iccid(1))
+        _ = try records.sims.add(fields(1, [.identity: "a"]), by: "test")
+        func damage() throws {
+            try records.sims.pool.write { try $0.execute(sql: "UPDATE sims SET sealed_key = randomblob(44)") }
+        }
+        try damage()
+        #expect(throws: RecordsError.self) { try records.sims.record(sim) }
+        #expect(throws: Never.self) { try records.revokeCredentials(of: sim, server: nil, by: "test") }
+        #expect(try records.sims.setStatus(.suspended, of: sim, by: "test").changed)
+        try damage()
+        _ = try records.sims.set(sim, SIMFields([.key: keyDigits]), by: "test")
+        #expect(try records.sims.record(sim)?.key == Secret(hexadecimal: keyDigits))
+        try damage()
+        let file = try self.scratch.write("iccid,key\n\(iccid(1)),\(keyDigits)\n", to: "sims.csv")
+        #expect(try records.sims.importRecords(from: file, format: .csv, by: "test").updated == 1)
+        #expect(try records.sims.record(sim)?.key == Secret(hexadecimal: keyDigits))
+        try damage()
+        let identity = try #require(PSKIdentity("a"))
+        #expect(try await records.resolve(identities: [identity]) == [.unknown])
+        try records.sims.remove(sim, by: "test")
+        #expect(try records.sims.count() == 0)
+    }
+
     @Test("A change that fails leaves nothing behind, in no table")
     func atomicity() throws {
         let records = try self.scratch.records()

@@ -83,6 +83,8 @@ package struct ListenerError: Error, CustomStringConvertible {
             case EAFNOSUPPORT: "this host has no such address family"
             default: "see the cause"
             }
-        return "cannot listen on \(self.address): \(self.underlying); \(remedy)"
+        let code = (self.underlying as? IOError)?.errnoCode
+        let cause = code.map { String(cString: strerror($0)) } ?? "\(self.underlying)"
+        return "cannot listen on \(self.address): \(cause); \(remedy)"
     }
 }

@@ -118,10 +118,7 @@ package final class AuditJournal: AuditSink {
                 state.queue.append(event)
                 state.queuedSince = .now()
             }
-            logger.warning(
-                "the audit journal was not closed cleanly; it goes on",
-                metadata: ["finding": "\(recovery.finding)"]
-            )
+            Self.tell(of: recovery.finding, logger)
         }
         // Unsafe only to the compiler: the thread gets the one reference, and nothing here uses it afterwards.
         nonisolated(unsafe) let handedOver = file
@@ -229,6 +226,25 @@ package final class AuditJournal: AuditSink {
             )
         }
         return warnings
+    }
+
+    private static func tell(of finding: JournalRecovery.Finding, _ logger: Logger) {
+        switch finding {
+        case .clean: break
+        case .torn(let bytes):
+            logger.warning(
+                "the audit journal was not closed cleanly; the torn end is cut, and it goes on",
+                metadata: ["bytes": "\(bytes)"]
+            )
+        case .damaged(let segment, let offset):
+            logger.error(
+                "the audit journal was changed or damaged; it goes on in a new segment",
+                metadata: [
+                    "segment": "\(JournalSegments.name(segment))", "byte": "\(offset)",
+                    "remedy": "`bootgate audit verify` names the records; look who or what has written there",
+                ]
+            )
+        }
     }
 
     /// What the first record of this run tells of the end of the last one.

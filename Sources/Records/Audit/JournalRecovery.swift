@@ -4,7 +4,7 @@ internal import Glibc
 struct JournalRecovery {
     /// The number of the next record.
     var seq: UInt64 = 1
-    /// The hash of the last good record.
+    /// The hash of the last whole record.
     var previous = JournalEncoder.noHash
     /// The segment to go on with.
     var segment = 1
@@ -23,7 +23,7 @@ struct JournalRecovery {
         /// The process or the machine stopped in the middle of a write: this many bytes at the end are no record.
         case torn(bytes: Int64)
         /// Something inside the last segment is no record of this chain. It stays as it is, for whoever investigates,
-        /// and the chain goes on in a new segment.
+        /// and the chain goes on in a new segment, from the last whole record.
         case damaged(segment: Int, offset: Int64)
     }
 
@@ -54,16 +54,19 @@ struct JournalRecovery {
         var lastTime: Int64?
         while let line = try reader.next() {
             end = line.offset + Int64(line.bytes.count) + (line.isComplete ? 1 : 0)
-            if goodEnd == line.offset, line.isComplete, let record = JournalLine(line.bytes), record.isAuthentic,
+            let record = line.isComplete ? JournalLine(line.bytes).flatMap { $0.isAuthentic ? $0 : nil } : nil
+            if goodEnd == line.offset, let record,
                 expected.map({ $0.seq == record.seq && $0.previous == record.previous }) ?? true
             {
-                expected = (record.seq + 1, record.hash)
                 goodEnd = end
-                self.note(line.bytes)
-                lastTime = line.bytes.withUnsafeBytes { JournalFields($0).flatMap { JournalTime.value($0.time) } }
             } else {
                 isZeroed = isZeroed && (!line.isComplete || line.bytes.allSatisfy { $0 == 0 })
             }
+            // Whole records behind a damaged place count too, or their numbers would be given out twice.
+            guard let record, record.seq >= expected?.seq ?? 0 else { continue }
+            expected = (record.seq + 1, record.hash)
+            self.note(line.bytes)
+            lastTime = line.bytes.withUnsafeBytes { JournalFields($0).flatMap { JournalTime.value($0.time) } }
         }
         if let expected { (self.seq, self.previous) = expected }
         self.time = lastTime ?? self.time

@@ -8,7 +8,8 @@ extension Records {
         try await self.readCredentials { db in
             var census: [OneTimeCredential.State: Int] = [:]
             for row in try Row.fetchAll(db, sql: "SELECT state, count(*) FROM credentials GROUP BY state") {
-                if let state = OneTimeCredential.State(rawValue: row[0]) { census[state] = row[1] }
+                let name = try row.decode(String.self, atIndex: 0)
+                if let state = OneTimeCredential.State(rawValue: name) { census[state] = try row.decode(atIndex: 1) }
             }
             return census
         }

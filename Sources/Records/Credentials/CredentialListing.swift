@@ -95,23 +95,28 @@ package struct CredentialLister: Sendable {
                     arguments: arguments
                 )
                 while let row = try rows.next() {
-                    guard let listing = self.listing(row, at: now) else { continue }
+                    guard let listing = try self.listing(row, at: now) else { continue }
                     guard page.state == nil || listing.state == page.state else { continue }
                     listings.append(listing)
-                    if listings.count == limit { return (listings, row[11]) }
+                    if listings.count == limit { return (listings, try row.decode(atIndex: 11)) }
                 }
                 return (listings, nil)
             }
         }
     }
 
-    private func listing(_ row: Row, at now: Int64) -> CredentialListing? {
-        guard let written = OneTimeCredential.State(rawValue: row[0]) else { return nil }
-        let life = CredentialLife(written: written, mintedAt: row[1], provenAt: row[9], succeededAt: row[2])
+    private func listing(_ row: Row, at now: Int64) throws -> CredentialListing? {
+        guard let written = OneTimeCredential.State(rawValue: try row.decode(atIndex: 0)) else { return nil }
+        let life = CredentialLife(
+            written: written, mintedAt: try row.decode(atIndex: 1), provenAt: try row.decode(atIndex: 9),
+            succeededAt: try row.decode(atIndex: 2)
+        )
         return CredentialListing(
-            iccid: row[3], endpoint: row[4], server: row[5], shortServerID: row[6],
-            identity: (row[7] as Data?).flatMap { PSKIdentity($0) }, fingerprint: row[8],
-            state: life.state(at: now, under: self.lifetimes), mintedAt: row[1], provenAt: row[9], endedAt: row[10]
+            iccid: try row.decode(atIndex: 3), endpoint: try row.decode(atIndex: 4), server: try row.decode(atIndex: 5),
+            shortServerID: try row.decode(atIndex: 6),
+            identity: try row.decode(Data?.self, atIndex: 7).flatMap { PSKIdentity($0) },
+            fingerprint: try row.decode(atIndex: 8), state: life.state(at: now, under: self.lifetimes),
+            mintedAt: life.mintedAt, provenAt: life.provenAt, endedAt: try row.decode(atIndex: 10)
         )
     }
 }
@@ -120,14 +125,14 @@ extension Records {
     /// Ends the credentials and grants of a SIM, of one server or of all; see ``SIMStore/revokeCredentials(of:server:identity:by:)``.
     /// A SIM without a record may have some left, so it is not asked for.
     package func revokeCredentials(of iccid: ICCID, server: String?, by actor: String) throws(RecordsError) {
-        if try self.sims.record(iccid) == nil {
+        if try !self.sims.has(iccid) {
             var page = CredentialLister.Page()
             (page.iccid, page.limit) = (iccid.digits, 1)
             let left = try self.credentials.list(page).listings + self.credentials.listGrants(page).listings
             guard !left.isEmpty else {
                 throw RecordsError(
                     .notFound, "there is no SIM \(iccid), and no credential of it",
-                    remedy: "`bootgate sim list` shows those there are"
+                    remedy: "`bootgate sim list` shows those that there are"
                 )
             }
         }

@@ -56,8 +56,8 @@ struct SessionGenerations: Sendable {
         guard let row = try Row.fetchOne(db, sql: "SELECT number, token FROM session_generation WHERE id = 1") else {
             return nil
         }
-        let token: [UInt8] = (row[1] as Data?).map { Array($0) } ?? []
-        return SessionGeneration(number: row[0], token: token)
+        let token: [UInt8] = try row.decode(Data?.self, atIndex: 1).map { Array($0) } ?? []
+        return SessionGeneration(number: try row.decode(atIndex: 0), token: token)
     }
 
     private static func write(_ generation: SessionGeneration, _ db: Database) throws {

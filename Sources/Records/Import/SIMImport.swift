@@ -185,7 +185,7 @@ extension SIMStore {
                 remedy: "name each SIM once"
             )
         }
-        let existing = try self.table.record(iccid: iccid.digits, in: db)
+        let existing = try self.table.changeable(iccid: iccid.digits, in: db)
         let outcome = try self.rules.record(iccid, from: fields, existing: existing)
         if let existing {
             if outcome.record == existing {

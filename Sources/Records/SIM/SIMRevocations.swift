@@ -37,10 +37,11 @@ extension SIMStore {
                     arguments: [span.lowerBound, span.upperBound, limit]
                 ).map {
                     Revocation(
-                        iccid: $0[0], server: nil, identity: nil, at: $0[1],
-                        isLive: $0[2] == SIMRecord.Status.active.rawValue,
-                        cause: ($0[3] as String?).flatMap(FailureCause.init(rawValue:)) ?? .revoked,
-                        isApplied: $0[4]
+                        iccid: try $0.decode(atIndex: 0), server: nil, identity: nil, at: try $0.decode(atIndex: 1),
+                        isLive: try $0.decode(String.self, atIndex: 2) == SIMRecord.Status.active.rawValue,
+                        cause: try $0.decode(String?.self, atIndex: 3).flatMap(FailureCause.init(rawValue:))
+                            ?? .revoked,
+                        isApplied: try $0.decode(atIndex: 4)
                     )
                 }
                 let narrow = try Row.fetchAll(
@@ -51,10 +52,11 @@ extension SIMStore {
                         """,
                     arguments: [span.lowerBound, span.upperBound, limit - marks.count]
                 ).map {
-                    Revocation(
-                        iccid: $0[0], server: ($0[1] as String).isEmpty ? nil : $0[1],
-                        identity: PSKIdentity($0[2] as Data), at: $0[3], isLive: true, cause: .revoked,
-                        isApplied: $0[4]
+                    let server = try $0.decode(String.self, atIndex: 1)
+                    return Revocation(
+                        iccid: try $0.decode(atIndex: 0), server: server.isEmpty ? nil : server,
+                        identity: PSKIdentity(try $0.decode(Data.self, atIndex: 2)), at: try $0.decode(atIndex: 3),
+                        isLive: true, cause: .revoked, isApplied: try $0.decode(atIndex: 4)
                     )
                 }
                 return marks + narrow

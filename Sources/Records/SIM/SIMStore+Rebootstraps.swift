@@ -38,7 +38,11 @@ extension Records: RebootstrapOrders {
                     db,
                     sql: "SELECT uid, iccid, at FROM rebootstraps WHERE ?1 IS NULL OR iccid = ?1",
                     arguments: [iccid]
-                ).map { RebootstrapOrder(id: $0[0], iccid: $0[1], orderedAt: $0[2]) }
+                ).map {
+                    RebootstrapOrder(
+                        id: try $0.decode(atIndex: 0), iccid: try $0.decode(atIndex: 1),
+                        orderedAt: try $0.decode(atIndex: 2))
+                }
             }
         } catch {
             throw self.sims.file.explain(error)

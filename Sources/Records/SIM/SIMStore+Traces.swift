@@ -63,7 +63,7 @@ extension Records: TraceOrders {
                     db,
                     sql: "SELECT iccid, until FROM traces WHERE until > ?1 AND (?2 IS NULL OR iccid = ?2)",
                     arguments: [now, iccid]
-                ).map { TraceOrder(iccid: $0[0], until: $0[1]) }
+                ).map { TraceOrder(iccid: try $0.decode(atIndex: 0), until: try $0.decode(atIndex: 1)) }
             }
         } catch {
             throw self.sims.file.explain(error)

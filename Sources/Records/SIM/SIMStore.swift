@@ -33,7 +33,7 @@ package struct SIMStore: Sendable {
         let iccid = try ICCID(fields[.iccid] ?? "")
         let (fields, generated) = Self.generatingKey(fields)
         return try self.write { db, trail in
-            guard try self.table.record(iccid: iccid.digits, in: db) == nil else {
+            guard try !self.table.has(iccid: iccid.digits, in: db) else {
                 throw RecordsError(
                     .conflict,
                     "SIM \(iccid) exists already",
@@ -117,7 +117,7 @@ package struct SIMStore: Sendable {
     /// Removes a record; its credentials end.
     package func remove(_ iccid: ICCID, by actor: String) throws(RecordsError) {
         try self.write { db, trail in
-            _ = try self.existing(iccid, in: db)
+            guard try self.table.has(iccid: iccid.digits, in: db) else { throw Self.unknown(iccid) }
             try self.table.remove(iccid: iccid.digits, in: db)
             try trail.revokeCredentials(iccid: iccid.digits, cause: .removed, in: db)
             try trail.change(iccid: iccid.digits, in: db)
@@ -154,6 +154,11 @@ package struct SIMStore: Sendable {
     /// One record, or nil.
     package func record(_ iccid: ICCID) throws(RecordsError) -> SIMRecord? {
         try self.file.translating { try self.pool.read { try self.table.record(iccid: iccid.digits, in: $0) } }
+    }
+
+    /// Whether there is a record, readable or not.
+    func has(_ iccid: ICCID) throws(RecordsError) -> Bool {
+        try self.file.translating { try self.pool.read { try self.table.has(iccid: iccid.digits, in: $0) } }
     }
 
     // MARK: - Parts that an import shares
@@ -207,14 +212,14 @@ package struct SIMStore: Sendable {
     }
 
     func existing(_ iccid: ICCID, in db: Database) throws -> SIMRecord {
-        guard let record = try self.table.record(iccid: iccid.digits, in: db) else {
-            throw RecordsError(
-                .notFound,
-                "there is no SIM \(iccid)",
-                remedy: "`bootgate sim list` shows those there are"
-            )
-        }
+        guard let record = try self.table.changeable(iccid: iccid.digits, in: db) else { throw Self.unknown(iccid) }
         return record
+    }
+
+    private static func unknown(_ iccid: ICCID) -> RecordsError {
+        RecordsError(
+            .notFound, "there is no SIM \(iccid)", remedy: "`bootgate sim list` shows those that there are"
+        )
     }
 
     private static func generatingKey(_ fields: SIMFields) -> (SIMFields, Secret?) {

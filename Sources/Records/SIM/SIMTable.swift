@@ -50,6 +50,20 @@ struct SIMTable {
         return try statement.withFirstRow(in: db, binding: { $0.add(iccid) }) { try self.record(from: $0) }
     }
 
+    /// The record as people change it: one whose key cannot be opened any more has none, so that it can get another.
+    func changeable(iccid: String, in db: Database) throws -> SIMRecord? {
+        let statement = try db.cachedStatement(sql: "SELECT \(Self.columns) FROM sims WHERE iccid = ?")
+        return try statement.withFirstRow(in: db, binding: { $0.add(iccid) }) { row in
+            try (try? self.record(from: row)) ?? Self.record(from: row, key: nil)
+        }
+    }
+
+    /// Whether there is a record, readable or not.
+    func has(iccid: String, in db: Database) throws -> Bool {
+        let statement = try db.cachedStatement(sql: "SELECT 1 FROM sims WHERE iccid = ?")
+        return try statement.withFirstRow(in: db, binding: { $0.add(iccid) }) { _ in true } ?? false
+    }
+
     /// Who has this identity already.
     func iccid(ofIdentity identity: PSKIdentity, in db: Database) throws -> String? {
         try String.fetchOne(
@@ -110,7 +124,7 @@ struct SIMTable {
             .damaged,
             source: .gateway,
             "the record of SIM \(iccid) cannot be read",
-            remedy: "write its key and other fields again with `bootgate sim set`"
+            remedy: "give it its key again with `bootgate sim set`, or remove the record and add it anew"
         )
     }
 

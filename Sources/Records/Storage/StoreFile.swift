@@ -51,6 +51,8 @@ struct StoreFile: Sendable {
                 try db.execute(sql: "PRAGMA synchronous = FULL")
                 // The pages that a day's bootstraps change: reading one back costs as much as writing it.
                 try db.execute(sql: "PRAGMA cache_size = -16384")
+                // Read where that will do: an import keeps the lock for a minute, and whoever only looks can go on.
+                if try key.isChecked(in: db, file: self.name) { return }
                 try db.inTransaction(.immediate) {
                     try key.check(in: db, file: self.name)
                     return .commit
@@ -100,6 +102,12 @@ struct StoreFile: Sendable {
     /// What `error` means for this file. Statement arguments are never part of it.
     func explain(_ error: any Error) -> RecordsError {
         if let error = error as? RecordsError { return error }
+        if error is RowDecodingError {
+            return RecordsError(
+                .damaged, "a row of \(self.path) does not hold what it should",
+                remedy: "restore it from a backup; `sqlite3 \(self.path) .recover` may save what is left"
+            )
+        }
         guard let error = error as? DatabaseError else {
             return RecordsError(.internal, source: .gateway, "\(self.name): \(type(of: error))", remedy: "report this")
         }

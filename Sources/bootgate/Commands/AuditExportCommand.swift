@@ -34,12 +34,18 @@ struct AuditExportCommand: AsyncParsableCommand {
         let (since, until) = self.span.microseconds
         let export = JournalExport(state: configuration.state, form: self.format, since: since, until: until)
         let file = try self.out.map { try OutputFile($0) }
-        let summary = try reporting {
-            try export.run { bytes in
-                if let file { try file.write(bytes) } else { Terminal.put(bytes) }
+        let summary: JournalExport.Summary
+        do {
+            summary = try reporting {
+                try export.run { bytes in
+                    if let file { try file.write(bytes) } else { Terminal.put(bytes) }
+                }
             }
+            try file?.close()
+        } catch {
+            file?.discard()
+            throw error
         }
-        try file?.close()
         if file != nil || Terminal.isInteractive {
             let range = summary.firstSeq.map { ", \($0) to \(summary.lastSeq ?? $0)" } ?? ""
             Terminal.complain("\(summary.records) records\(range)")
@@ -71,11 +77,12 @@ extension JournalExport.Form: ExpressibleByArgument {}
 struct OutputFile {
     private let path: String
     private let descriptor: Int32
+    private let replaces: Bool
 
     init(_ path: String, replaces: Bool = false) throws {
         self.path = path
-        let flags = O_WRONLY | O_CREAT | O_CLOEXEC | (replaces ? O_TRUNC : O_EXCL)
-        self.descriptor = open(path, flags, 0o600)
+        self.replaces = replaces
+        self.descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (replaces ? 0 : O_EXCL), 0o600)
         guard self.descriptor >= 0 else { throw self.failure() }
     }
 
@@ -90,12 +97,22 @@ struct OutputFile {
     }
 
     func close() throws {
+        // Only now: a disk without room leaves what was there.
+        if self.replaces { _ = ftruncate(self.descriptor, lseek(self.descriptor, 0, SEEK_CUR)) }
         guard fsync(self.descriptor) == 0 || errno == EINVAL, Glibc.close(self.descriptor) == 0 else {
             throw self.failure()
         }
     }
 
+    /// Takes a new file away that did not become whole.
+    func discard() {
+        Glibc.close(self.descriptor)
+        if !self.replaces { unlink(self.path) }
+    }
+
     private func failure() -> ExitCode {
-        fail(.cannotWrite, "cannot write \(self.path): \(String(cString: strerror(errno)))")
+        let code = errno
+        let reason = code == EEXIST ? "it exists already; name a new file" : String(cString: strerror(code))
+        return fail(.cannotWrite, "cannot write \(self.path): \(reason)")
     }
 }

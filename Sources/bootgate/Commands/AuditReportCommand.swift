@@ -33,6 +33,8 @@ struct AuditReportCommand: AsyncParsableCommand {
             let file = try OutputFile(path)
             try file.write(Array(text.utf8))
             try file.close()
+            let count = report.strangers.rows.count { !$0.key.address.isEmpty }
+            Terminal.complain("\(count) \(count == 1 ? "device" : "devices") in \(path)")
         }
         if self.json {
             Terminal.say(JSONText.line(ReportText.object(report)))

@@ -69,10 +69,13 @@ struct AuditVerifyCommand: AsyncParsableCommand {
             Terminal.say("proven up to record \(proven.seq), signed at \(proven.time)")
         }
         if result.unsigned > 0 {
+            let proof = result.proven == nil ? "nothing is proven" : "nothing after that is proven"
             Terminal.say(
-                result.proven == nil
-                    ? "no checkpoint yet: nothing is proven, \(result.unsigned) records are unsigned"
-                    : "records after that, not signed yet: \(result.unsigned)")
+                !result.isIntact
+                    ? "\(proof): \(result.unsigned) records"
+                    : result.proven == nil
+                        ? "no checkpoint yet: nothing is proven, \(result.unsigned) records are unsigned"
+                        : "records after that, not signed yet: \(result.unsigned)")
         }
         if result.incompleteBytes > 0 { Terminal.say("\(result.incompleteBytes) bytes of a line without an end") }
         switch (result.anchor, anchor) {

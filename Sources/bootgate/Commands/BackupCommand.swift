@@ -31,6 +31,7 @@ struct BackupCommand: AsyncParsableCommand {
         } else if !keys.isEmpty {
             Terminal.complain("not in it: \(keys.joined(separator: ", ")); keep copies of them in another place")
         }
+        Terminal.complain("not in it: the configuration \(self.config.path), and other files that it names")
         for source in [configuration.records.key, configuration.audit.signingKey] {
             if case .environment(let name) = source {
                 Terminal.complain("not in it: the key in the environment variable \(name)")

@@ -21,6 +21,7 @@ struct CheckCommand: AsyncParsableCommand {
         let prepared = try self.config.prepare()
         let configuration = prepared.configuration
         await prepared.publisher?.close()
+        try self.readOwnKeys(of: configuration)
         let gateway = configuration.gateway
         for warning in gateway.foreignAddresses() { Terminal.complain("warning: \(warning)") }
         // As `serve` does.
@@ -69,6 +70,15 @@ struct CheckCommand: AsyncParsableCommand {
         Terminal.say("hand-over          \(runtime.map { "through \($0)" } ?? "off: \(RuntimeDirectory.absence)")")
         Terminal.say("wolfSSL            \(DTLSLibrary.version)")
         Terminal.say("the configuration is good")
+    }
+
+    /// The keys of records and journal, where they are made already.
+    private func readOwnKeys(of configuration: BootgateConfiguration) throws {
+        let keys = [(configuration.records.key, "records key"), (configuration.audit.signingKey, "audit signing key")]
+        for (source, purpose) in keys {
+            let reading = try reporting { try source.readKey(count: 32, purpose: purpose) }
+            if let warning = reading?.warning { Terminal.complain("warning: \(warning)") }
+        }
     }
 }
 

@@ -19,21 +19,27 @@ struct CredentialsCommand: ParsableCommand {
         @Flag(help: "Leave to register over the plain port, instead of credentials.") var grants = false
         @Flag(help: "Whole identities, as revoke --identity takes them.") var full = false
         @Option(help: ArgumentHelp("Begin behind this line of the list before.", valueName: "cursor")) var after: Int64?
-        @Option(help: "At most so many.") var limit = 100
+        @Option(help: "At most so many, up to 10000.") var limit = 100
         @Flag(help: "One JSON object a line.") var json = false
         @OptionGroup var config: ConfigurationOption
+
+        func validate() throws {
+            guard self.state == nil || self.known != nil else {
+                let names = OneTimeCredential.State.allCases.map(\.rawValue).joined(separator: ", ")
+                throw ValidationError("--state takes one of \(names)")
+            }
+            guard (1...10_000).contains(self.limit) else {
+                throw ValidationError("--limit is \(self.limit); expected 1 to 10000")
+            }
+        }
+
+        private var known: OneTimeCredential.State? { self.state.flatMap(OneTimeCredential.State.init(rawValue:)) }
 
         func run() throws {
             var page = CredentialLister.Page()
             page.iccid = try self.iccid.map { text in try reporting { try ICCID(text).digits } }
             page.server = self.server
-            page.state = try self.state.map { text in
-                guard let state = OneTimeCredential.State(rawValue: text) else {
-                    let names = OneTimeCredential.State.allCases.map(\.rawValue).joined(separator: ", ")
-                    throw ValidationError("--state takes one of \(names)")
-                }
-                return state
-            }
+            page.state = self.known
             page.after = self.after
             page.limit = self.limit
             let records = try self.config.openRecords()
@@ -110,9 +116,26 @@ struct CredentialsCommand: ParsableCommand {
                 return
             }
             let iccid = try reporting { try ICCID(self.iccid ?? "") }
+            if let server { try self.require(server, of: iccid, in: records) }
             try reporting { try records.revokeCredentials(of: iccid, server: self.server, by: actor) }
             let which = self.server.map { " for \($0)" } ?? ""
             Terminal.say("credentials of \(iccid)\(which) revoked")
+        }
+
+        /// A mistyped name must not look as if something had been revoked. Servers that have gone from the configuration
+        /// count while the SIM has credentials or grants for them.
+        private func require(_ server: String, of iccid: ICCID, in records: Records) throws {
+            if try self.config.load().gateway.servers.contains(where: { $0.name == server }) { return }
+            var page = CredentialLister.Page()
+            (page.iccid, page.server, page.limit) = (iccid.digits, server, 1)
+            let left = try reporting {
+                try records.credentials.list(page).listings + records.credentials.listGrants(page).listings
+            }
+            guard left.isEmpty else { return }
+            throw fail(
+                .badData,
+                "no server is called '\(Terminal.printable(server))', and SIM \(iccid) has no credential for one; nothing was "
+                    + "revoked; `bootgate credentials list --iccid \(iccid)` shows the names")
         }
     }
 }

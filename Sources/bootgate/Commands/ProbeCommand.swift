@@ -44,17 +44,18 @@ struct ProbeCommand: ParsableCommand {
             endpoint: self.endpoint ?? self.identity ?? "", registers: self.register,
             deadline: .now + .milliseconds(Int64(self.timeout * 1000))
         )
+        let began = Instant.now
         do {
             try probe.run()
         } catch let failure as ProbeFailure {
-            self.report(probe, failure)
+            // The step that failed took its time too.
+            self.report(probe, failure, total: Double(began.nanoseconds(to: .now)) / 1e6)
             throw fail(failure.status, "\(failure.step): \(failure.cause); \(failure.remedy)")
         }
-        self.report(probe, nil)
+        self.report(probe, nil, total: probe.timings.reduce(0) { $0 + $1.milliseconds })
     }
 
-    private func report(_ probe: Probe, _ failure: ProbeFailure?) {
-        let total = probe.timings.reduce(0) { $0 + $1.milliseconds }
+    private func report(_ probe: Probe, _ failure: ProbeFailure?, total: Double) {
         if self.json {
             var object: [String: Any] = ["result": failure == nil ? "ok" : "failed", "total_ms": Self.rounded(total)]
             for (step, milliseconds) in probe.timings { object["\(step)_ms"] = Self.rounded(milliseconds) }

@@ -28,7 +28,13 @@ struct SIMCommand: ParsableCommand {
 
         func values() throws -> SIMFields {
             var fields = try reporting { try SIMFields(arguments: self.fields) }
-            if fields[.key] == "-" { fields[.key] = readLine(strippingNewline: true) ?? "" }
+            if fields[.key] == "-" {
+                // Nothing is no key: an empty value would leave the one that the SIM has, and look as if it had changed.
+                guard let line = readLine(strippingNewline: true), !line.isEmpty else {
+                    throw fail(.badData, "no key came on standard input; nothing was changed")
+                }
+                fields[.key] = line
+            }
             return fields
         }
     }
@@ -68,7 +74,7 @@ struct SIMCommand: ParsableCommand {
 
     struct Set: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Change fields of one record; an empty value clears one.")
+            abstract: "Change fields of one record; an empty value clears one, though never the key.")
         @OptionGroup var target: Target
         @OptionGroup var fields: Fields
 
@@ -109,18 +115,24 @@ struct SIMCommand: ParsableCommand {
         @Option(help: "Only of this group.") var group: String?
         @Option(help: "Only where a name or number holds this text.") var text: String?
         @Option(help: "Begin behind this ICCID.") var after: String?
-        @Option(help: "At most so many.") var limit = 100
+        @Option(help: "At most so many, up to 10000.") var limit = 100
         @Flag(help: "One JSON object a line.") var json = false
         @OptionGroup var config: ConfigurationOption
 
+        func validate() throws {
+            guard self.status == nil || self.known != nil else {
+                throw ValidationError("--status takes active, suspended or retired")
+            }
+            guard (1...10_000).contains(self.limit) else {
+                throw ValidationError("--limit is \(self.limit); expected 1 to 10000")
+            }
+        }
+
+        private var known: SIMRecord.Status? { self.status.flatMap(SIMRecord.Status.init(rawValue:)) }
+
         func run() throws {
             var query = SIMQuery()
-            if let status {
-                guard let known = SIMRecord.Status(rawValue: status) else {
-                    throw ValidationError("--status takes active, suspended or retired")
-                }
-                query.status = known
-            }
+            query.status = self.known
             query.group = self.group
             query.text = self.text
             query.after = self.after
@@ -141,8 +153,7 @@ struct SIMCommand: ParsableCommand {
                     ])
                 }
             }
-            guard !self.json else { return }
-            Terminal.say(table.text)
+            if !self.json { Terminal.say(table.text) }
             if listings.count == self.limit, let last = listings.last {
                 Terminal.complain("more with --after \(last.record.iccid)")
             }

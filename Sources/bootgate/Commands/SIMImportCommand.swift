@@ -14,10 +14,14 @@ extension SIMCommand {
         @Flag(help: "Check every row and import none.") var dryRun = false
         @OptionGroup var config: ConfigurationOption
 
-        func run() throws {
-            guard let format = SIMImport.Format(path: self.file) else {
+        func validate() throws {
+            guard SIMImport.Format(path: self.file) != nil else {
                 throw ValidationError("the file must end in .csv or .jsonl, so that its format is known")
             }
+        }
+
+        func run() throws {
+            guard let format = SIMImport.Format(path: self.file) else { return }
             let records = try self.config.openRecords()
             defer { records.close() }
             let summary = try reporting {
@@ -33,7 +37,8 @@ extension SIMCommand {
             let counts = "\(summary.added) added, \(summary.updated) changed, \(summary.unchanged) as they were"
             if !summary.badRows.isEmpty {
                 let more = summary.isCutShort ? " at least" : ""
-                throw fail(.badData, "nothing imported: \(summary.badRows.count) bad rows\(more)")
+                let count = summary.badRows.count
+                throw fail(.badData, "nothing imported: \(count) bad \(count == 1 ? "row" : "rows")\(more)")
             }
             Terminal.say(summary.isCommitted ? counts : "dry run: \(counts)")
         }

@@ -34,11 +34,16 @@ struct StatusCommand: AsyncParsableCommand {
 
     private static func ask(_ socket: String) async throws -> GatewayStatus {
         let path = socket.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
+        var settings = HTTPClient.Configuration()
+        // A socket that nobody listens at is said at once, and not tried again until the time is over.
+        settings.connectionPool.retryConnectionEstablishment = false
         do {
-            let request = HTTPClientRequest(url: "http+unix://\(path)/v1/status")
-            let response = try await HTTPClient.shared.execute(request, timeout: .seconds(10))
-            let body = try await response.body.collect(upTo: 1 << 20)
-            return try GatewayStatus(json: Array(body.readableBytesView))
+            return try await HTTPClient.withHTTPClient(configuration: settings) { client in
+                let request = HTTPClientRequest(url: "http+unix://\(path)/v1/status")
+                let response = try await client.execute(request, timeout: .seconds(10))
+                let body = try await response.body.collect(upTo: 1 << 20)
+                return try GatewayStatus(json: Array(body.readableBytesView))
+            }
         } catch {
             throw fail(
                 .unavailable,

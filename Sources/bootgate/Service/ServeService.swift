@@ -48,7 +48,6 @@ struct ServeService: Service {
         let stores = Task { await watch.followStores() }
         defer {
             stores.cancel()
-            maintenance.cancel()
             self.journal.close()
             self.records.close()
         }
@@ -56,6 +55,9 @@ struct ServeService: Service {
         let result = await self.run(gateway, watch, publishing)
         await publishing.stop()
         await self.publisher.close()
+        // Before the journal closes: what has ended in the stores is told there.
+        maintenance.cancel()
+        await maintenance.value
         try result.get()
     }
 
@@ -208,7 +210,8 @@ struct AdminFailure: Error, CustomStringConvertible {
     init(_ error: any Error, _ settings: AdminSettings) {
         let address = settings.address.map { "\($0.host):\($0.port)" }
         let places = [address, settings.socket].compactMap(\.self).joined(separator: " or ")
+        let cause = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
         self.description =
-            "admin: cannot listen at \(places): \(error). Is another program there? Choose another `admin.listen`"
+            "admin: cannot listen at \(places): \(cause). Is another program there? Choose another `admin.listen`"
     }
 }
