@@ -38,8 +38,7 @@ struct ReloadChangesTests {
     @Test(
         "What cannot is named as well, and needs a restart",
         arguments: [
-            ("state: /srv/bootgate", "state"), ("runtime: /run/elsewhere", "runtime"),
-            ("records: { key: { env: KEY } }", "records.key"),
+            ("state: /srv/bootgate", "state"), ("records: { key: { env: KEY } }", "records.key"),
             ("records: { identity: \"{imei}\" }", "records.identity"),
             ("records: { endpoint: \"urn:{imei}\" }", "records.endpoint"),
             ("audit: { signing-key: { env: KEY } }", "audit.signing-key"),

@@ -15,7 +15,6 @@ extension BootgateConfiguration {
         note("mode", isSameMode, needsRestart: true)
         note("audit.keep-devices", self.gateway.mode == new.gateway.mode || !isSameMode)
         note("state", self.state == new.state, needsRestart: true)
-        note("runtime", self.runtime == new.runtime, needsRestart: true)
         note("records.key", self.records.key == new.records.key, needsRestart: true)
         // Stored records were checked for being unique under these.
         note("records.identity", self.records.identityPattern == new.records.identityPattern, needsRestart: true)
