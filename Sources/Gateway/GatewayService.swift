@@ -54,7 +54,7 @@ package final class GatewayService: Sendable {
     /// - Returns: What the next run goes on with. It holds keys, and may be taken up once.
     @discardableResult
     package func run(
-        restoring handover: Handover? = nil, handsOver: Bool = false,
+        restoring handover: consuming Handover? = nil, handsOver: Bool = false,
         ready: @Sendable (RunningGateway) async throws -> Void, until stop: @Sendable () async -> Void,
         atOnce: @escaping @Sendable () async -> Void = GatewayService.never
     ) async throws -> Handover? {
@@ -68,13 +68,22 @@ package final class GatewayService: Sendable {
         // Before the stores are asked what stands: a change between the two is seen by either.
         let feed = self.environment.records.changes()
         var effort = Effort()
-        if let handover { await effort.measure { await sessions.prepare(handover) } }
+        // Nothing of it stays: a session's keys shall go with the session.
+        if let handover = handover.take() { await effort.measure { await sessions.prepare(handover) } }
         await pool.start(
             self.configuration.bootstrap.upstreams, relays: self.configuration.servers.compactMap(\.relay)
         )
-        let listeners = try await Listener.bindAll(
-            self.configuration.listeners, receiver: sessions, loop: self.loop, logger: self.logger
-        )
+        let listeners: [Listener]
+        do {
+            listeners = try await Listener.bindAll(
+                self.configuration.listeners, receiver: sessions, loop: self.loop, logger: self.logger
+            )
+        } catch {
+            // Registrations that were taken up end here, and the journal says so: what they came from can be used once.
+            await sessions.stop()
+            await pool.stop()
+            throw error
+        }
         await effort.measure { await sessions.attach(listeners) }
         var restored = await sessions.restored
         restored.effort = effort

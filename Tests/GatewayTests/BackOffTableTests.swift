@@ -58,6 +58,20 @@ struct BackOffTableTests {
         #expect(after == [nil])
     }
 
+    @Test("Pauses grow up to the longest also where they outlast the memory of failures")
+    func longPauses() throws {
+        var table = BackOffTable()
+        let meter = try self.identity("meter")
+        var now = self.start
+        var pauses: [Int64] = []
+        for _ in 0..<12 {
+            let pause = table.failed(meter, at: Self.here, longest: .seconds(3600), now: now) ?? .zero
+            pauses.append(pause.components.seconds)
+            now += pause
+        }
+        #expect(pauses == [0, 0, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600])
+    }
+
     @Test("A longest pause of zero switches it off")
     func switchedOff() throws {
         var table = BackOffTable()

@@ -66,6 +66,22 @@ struct HandoverFormatTests {
         #expect(try self.decode(Handover(savedAt: 0).encoded()).sessions.isEmpty)
     }
 
+    @Test("As many observations as a registration can come to have are read again")
+    func observations() throws {
+        var script = try RegistrationScript()
+        script.register()
+        for serial in 10..<UInt64(9 + RegistrationRelay.Limit.observations) { script.observe(serial) }
+        // Asked for together, when there is room for one.
+        let last = 200..<UInt64(200 + RegistrationRelay.Limit.serverRequests)
+        for serial in last { _ = script.serverAsks(serial, CoAPRequest(.get, path: ["3"], observe: 0)) }
+        for serial in last { _ = script.deviceAnswers(serial, CoAPResponse(.content, observe: 1)) }
+        let count = script.relay.runningObservations.count
+        #expect(count > RegistrationRelay.Limit.observations)
+        var sample = try Self.sample()
+        sample.registrations[0].observations = Array(repeating: sample.registrations[0].observations[0], count: count)
+        #expect(try self.decode(sample.encoded()).registrations == sample.registrations)
+    }
+
     @Test("No part of it is accepted as the whole, and nothing may follow")
     func truncated() throws {
         let bytes = try Self.sample().encoded()

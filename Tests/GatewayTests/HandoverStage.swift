@@ -114,11 +114,15 @@ struct HandoverStageError: Error {}
 final class ChangingRecords: RecordStore, CredentialStore {
     private let staged = StagedRecords()
     private let state = Mutex<(status: SIMRecord.Status, isRevoked: Bool)>((.active, false))
+    private let isAway = Mutex(false)
 
     func set(_ status: SIMRecord.Status) { self.state.withLock { $0.status = status } }
     func revoke() { self.state.withLock { $0.isRevoked = true } }
+    /// No question is answered from now on.
+    func leave() { self.isAway.withLock { $0 = true } }
 
     func resolve(identities: [PSKIdentity]) async throws -> [IdentityResolution] {
+        if self.isAway.withLock({ $0 }) { throw HandoverStageError() }
         let (status, isRevoked) = self.state.withLock { $0 }
         return try await self.staged.resolve(identities: identities).map { resolution in
             switch resolution {

@@ -89,7 +89,7 @@ struct HandoverTests {
 
     @Test(
         "What stores say meanwhile counts: the device has to shake hands again, and the journal says why",
-        arguments: [FailureCause.suspended, .retired, .revoked])
+        arguments: [FailureCause.suspended, .retired, .revoked, .storeUnavailable])
     func standing(cause: FailureCause) async throws {
         let stage = try HandoverStage()
         let first = try await stage.start()
@@ -98,6 +98,7 @@ struct HandoverTests {
         switch cause {
         case .suspended: stage.records.set(.suspended)
         case .retired: stage.records.set(.retired)
+        case .storeUnavailable: stage.records.leave()
         default: stage.records.revoke()
         }
         let second = try await stage.start(restoring: left)
@@ -105,7 +106,10 @@ struct HandoverTests {
         #expect(stage.closed().map(\.cause) == [cause])
         let statistics = await second.gateway.statistics()
         #expect(statistics.registrations == 0)
-        _ = try await second.stop()
+        // The server knows of nothing: what it still writes there must not meet another device.
+        let (local, ports) = (left.registrations[0].local, try await second.stop().ports)
+        let resting = try #require(ports.first { $0.local == local })
+        #expect(resting.remaining > 290_000 && resting.remote == stage.management.socket.address)
         try await stage.end()
     }
 
@@ -134,6 +138,8 @@ struct HandoverTests {
         let second = try await stage.start(restoring: left) { $0.listeners[0].port = 0 }
         #expect(second.gateway.restored.sessions == 0 && second.gateway.restored.registrations == 0)
         #expect(stage.closed().map(\.cause) == [.listenerRemoved])
+        // Its socket hears what comes, for the next device that gets it.
+        #expect(await second.gateway.pool.muteSockets == 0)
         _ = try await second.stop()
         try await stage.end()
     }
@@ -193,6 +199,57 @@ struct HandoverTests {
         try await stage.end()
     }
 
+    @Test("A start that fails for its listeners ends what it has taken up, and the journal says so")
+    func failedStart() async throws {
+        let stage = try HandoverStage()
+        let first = try await stage.start()
+        _ = try await stage.register(at: first)
+        let left = try await first.stop()
+        let thief = try TestSocket("\(stage.ip)", port: first.address.port)
+        do {
+            _ = try await stage.start(restoring: left)
+            Issue.record("it has started")
+        } catch is ListenerError {}
+        #expect(stage.closed().map(\.cause) == [.shutdown])
+        withExtendedLifetime(thief) {}
+        try await stage.end()
+    }
+
+    @Test("A registration that could not be read again ends with the run, and takes nothing else with it")
+    func unreadable() async throws {
+        let stage = try HandoverStage()
+        let first = try await stage.start()
+        let device = try MovingDevice(StagedRecords.registered(1), offer: .none, at: first.address, socket: nil)
+        try await device.connect()
+        try device.request(.post, ["rd"], query: ["ep=\(StagedRecords.meter(1))", "lt=300"])
+        let location = Array(repeating: "x", count: Handover.Limit.locationSegments + 1)
+        try stage.management.answer(.created, to: try await stage.management.next(), location: location)
+        #expect(try await device.next().code == .created)
+        let left = try await first.stop()
+        #expect(left.registrations.isEmpty && left.sessions.count == 1)
+        #expect(stage.closed().map(\.cause) == [.shutdown])
+        try await stage.end()
+    }
+
+    @Test("What a device without a record has in log-and-audit mode ends with the run")
+    func stranger() async throws {
+        let stage = try HandoverStage()
+        let first = try await stage.start {
+            $0.listeners[0].security = .plain
+            $0.mode = .audit(keepDevices: true)
+        }
+        let device = try TestSocket()
+        var dialogue = Dialogue()
+        let request = dialogue.message(.post, ["rd"], query: ["ep=legacy", "lt=300"])
+        device.send(CoAPCodec.encode(request), to: first.address)
+        try stage.management.answer(.created, to: try await stage.management.next(), location: ["rd", "1"])
+        #expect(try await device.receiveMessage().message.code == .created)
+        let left = try await first.stop()
+        #expect(left.registrations.isEmpty && left.sessions.isEmpty)
+        #expect(stage.closed().map(\.cause) == [.shutdown])
+        try await stage.end()
+    }
+
     @Test("Without a hand-over a stray Update goes to the server, whose answer reaches the device")
     func stray() async throws {
         let stage = try HandoverStage()
@@ -230,4 +287,9 @@ struct HandoverTests {
         _ = try await first.stop()
         try await stage.end()
     }
+}
+
+extension UpstreamPool {
+    /// Sockets on which nobody looks at what comes.
+    fileprivate var muteSockets: Int { self.connections.count { $0?.isMute ?? false } }
 }

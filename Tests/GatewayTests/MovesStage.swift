@@ -28,9 +28,10 @@ final class MovesStage {
     ///   - listeners: Their addresses, and what each says of connection IDs.
     ///   - repeating: After what time a message to a device is repeated; by default later than anything takes here.
     ///   - adjust: Changes what the test needs otherwise.
+    ///   - now: The clock of the sessions.
     init(
         _ listeners: [(ip: String, connectionIDs: Bool?)] = [("127.0.0.1", nil)], repeating: Duration = .seconds(20),
-        adjust: (inout GatewayConfiguration) -> Void = { _ in }
+        adjust: (inout GatewayConfiguration) -> Void = { _ in }, now: @escaping @Sendable () -> Instant = { .now }
     ) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         // Addresses that nobody else uses: what another program sends to a port's last owner does not come here.
@@ -62,7 +63,7 @@ final class MovesStage {
         let records = StagedRecords()
         var environment = DeviceSessions.Environment(
             configuration: configuration, records: records, credentials: records, audit: self.audit, logger: logger,
-            now: { .now }, wallClock: WallClock.microseconds, seed: 1
+            now: now, wallClock: WallClock.microseconds, seed: 1
         )
         environment.node = Self.node
         environment.shard = Self.shard

@@ -22,11 +22,44 @@ struct RegistrationLifeTests {
         // Nobody is there: as if it had never arrived.
         #expect(script.serverAsks(11, CoAPRequest(.get, path: ["3"])) == [.disownUpstream(Script.id(11))])
         script.relay.attach(Script.subject(session: 2), record: try BootstrapScript.record())
-        let isKnown = script.relay.renameObservation(Script.exchange(9), to: Script.exchange(3))
-        #expect(isKnown)
+        let unwanted = script.relay.renameObservations([
+            (Script.exchange(9), Script.exchange(3)), (Script.exchange(10), Script.exchange(4)),
+        ])
+        #expect(unwanted == [Script.exchange(4)])
         let second = CoAPResponse(.content, observe: 2)
         let notified = script.play { $0.deviceNotified(Script.exchange(3), second, isConfirmable: false, into: &$1) }
         #expect(notified == [.notifyUpstream(Script.id(9), second, isConfirmable: false)])
+    }
+
+    @Test("Observations are told apart in the next session, also where it gives one the name that another had")
+    func renames() throws {
+        var script = try Script()
+        script.register()
+        for serial: UInt64 in 9...11 { script.observe(serial) }
+        script.play { $0.detach(into: &$1) }
+        script.relay.attach(Script.subject(session: 2), record: try BootstrapScript.record())
+        let names = (9...11).map { (old: Script.exchange($0), new: Script.exchange($0 + 1)) }
+        let unwanted = script.relay.renameObservations(names)
+        #expect(unwanted.isEmpty)
+        let next = CoAPResponse(.content, observe: 2)
+        for serial: UInt64 in 9...11 {
+            let notified = script.play {
+                $0.deviceNotified(Script.exchange(serial + 1), next, isConfirmable: false, into: &$1)
+            }
+            #expect(notified == [.notifyUpstream(Script.id(serial), next, isConfirmable: false)])
+        }
+    }
+
+    @Test("An Update that succeeds after the registration was lost renews nothing")
+    func lateUpdate() throws {
+        var script = try Script()
+        script.register()
+        for serial: UInt64 in 2...3 {
+            #expect(script.ask(serial, CoAPRequest(.post, path: ["rd", "5"])).requestToServer != nil)
+        }
+        _ = script.answer(2, CoAPResponse(.notFound))
+        #expect(script.answer(3, CoAPResponse(.changed)).deviceAnswer?.code == .changed)
+        #expect(!script.relay.isRegistered && script.relay.deadline == nil)
     }
 
     @Test("A device that leaves before it is registered leaves nothing behind")

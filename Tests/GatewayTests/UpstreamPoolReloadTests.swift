@@ -40,6 +40,16 @@ struct UpstreamPoolReloadTests {
         #expect(pool.open.isEmpty)
     }
 
+    @Test("For a server that is down when it goes nothing is due any more")
+    func removedWhileDown() {
+        var pool = PoolHarness()
+        pool.machine.markUnreachable(0, now: pool.now)
+        pool.machine.reload(Self.settings(of: pool), wanted: [], now: pool.now)
+        pool.run()
+        pool.advance(.seconds(120))
+        #expect(pool.machine.deadline.map { $0 > pool.now } ?? true)
+    }
+
     @Test("One that comes back gets its idle sockets again")
     func comesBack() {
         var pool = PoolHarness()

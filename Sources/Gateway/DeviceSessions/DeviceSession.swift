@@ -106,7 +106,12 @@ final class DeviceSession {
         )
     }
 
+    /// A bootstrap runs here.
+    var isBootstrapping: Bool { Self.isRunning(&self.bootstrap) }
+
     // `inout` although nothing changes: what is read through a property of a class is copied as a whole first.
+
+    private static func isRunning(_ bootstrap: inout BootstrapSession?) -> Bool { bootstrap?.isRunning ?? false }
 
     private static func deadline(of layer: inout MessageLayer) -> Instant? { layer.deadline }
 

@@ -23,6 +23,9 @@ extension DeviceSessions {
                 answer = packs.device.respond(to: id, CoAPResponse(.requestEntityIncomplete), now: work.now)
             } else if self.isDraining {
                 answer = packs.device.respond(to: id, DeviceAnswer.response(to: .shutdown), now: work.now)
+            } else if self.turnsAwayBootstrap(of: session) {
+                self.counters.drop("overload")
+                answer = packs.device.respond(to: id, DeviceAnswer.response(to: .limit), now: work.now)
             } else {
                 self.counters.bootstrapsRequested += 1
                 session.bootstrapRequestedAt = work.wallClock

@@ -15,6 +15,10 @@ extension DeviceSessions {
         let known = self.registrations[subject.iccid]?.first {
             $0.server == subject.server && $0.shortServerID == right.shortServerID
         }
+        if let other = session.registration, other !== known {
+            // On the plain port, when the account has another number by now. The former registration rests.
+            self.leaveRegistration(session, cause: .superseded, now: now)
+        }
         if isEntitled, let known {
             known.right = right
             self.move(known, to: session, subject, now: now)
@@ -52,10 +56,8 @@ extension DeviceSessions {
             if old.arrival == .dtls { self.end(old, cause: .superseded, now: now) } else { self.schedule(old.peer) }
         }
         registration.relay.attach(subject, record: session.record)
-        for (old, new) in session.layer.adopt(registration.resting)
-        where !registration.relay.renameObservation(old, to: new) {
-            session.layer.cancel(new)
-        }
+        let names = session.layer.adopt(registration.resting)
+        for unwanted in registration.relay.renameObservations(names) { session.layer.cancel(unwanted) }
         registration.resting = MessageLayer.Observations()
         registration.session = session
         registration.arrival = session.arrival

@@ -62,14 +62,15 @@ extension DeviceSessions {
         for (address, held) in self.addressWaiters {
             self.addressWaiters[address] = held.filter { !removed.contains($0.key.listener) }
         }
-        for peer in self.peers.values.filter({ removed.contains($0.key.listener) }) {
-            if peer.handshake != nil {
-                peer.handshake = nil
-                self.halfOpen -= 1
-                self.counters.handshakeFailed(.listenerRemoved)
-            }
-            if let session = peer.session { self.end(session, cause: .listenerRemoved, now: now) }
+        for peer in self.peers.values.filter({ $0.handshake != nil && removed.contains($0.key.listener) }) {
+            peer.handshake = nil
+            self.handshakeEnded(peer.key)
+            self.counters.handshakeFailed(.listenerRemoved)
             self.forgetIfEmpty(peer)
+        }
+        // Not by address: where somebody else has that now, only the connection ID leads to a session.
+        for session in self.byICCID.values.flatMap({ $0 }) where removed.contains(session.peer.key.listener) {
+            self.end(session, cause: .listenerRemoved, now: now)
         }
     }
 }

@@ -239,8 +239,10 @@ package actor DeviceSessions: LoopActor {
         }
     }
 
+    /// Nil while the session stays however quiet its device is. A bootstrap that runs has a deadline of its own.
     private static func idleLimit(of session: DeviceSession) -> Duration? {
         if let registration = session.registration, registration.relay.isRegistered { return nil }
+        if session.isBootstrapping { return nil }
         let isUnproven = session.arrival == .plain && !session.hasAnswered
         return isUnproven ? Self.unprovenIdleLimit : Self.bootstrapIdleLimit
     }
@@ -281,9 +283,7 @@ package actor DeviceSessions: LoopActor {
     }
 
     private func sessionDue(_ session: DeviceSession, now: Instant) {
-        if let limit = Self.idleLimit(of: session), session.lastHeard.advanced(by: limit) <= now,
-            !(session.bootstrap?.isRunning ?? false)
-        {
+        if let limit = Self.idleLimit(of: session), session.lastHeard.advanced(by: limit) <= now {
             self.end(session, cause: nil, now: now)
             return
         }

@@ -25,6 +25,7 @@ extension DeviceSessions {
         } catch {
             for saved in handover.registrations { self.giveUp(saved, .init(.storeUnavailable, reason: "\(error)")) }
             self.restored.sessionsGivenUp = handover.sessions.count
+            self.endTurn()
             return
         }
         for saved in handover.registrations {
@@ -104,6 +105,7 @@ extension DeviceSessions {
 
     /// Writes down why a registration does not go on.
     private func giveUp(_ saved: Handover.Registration, _ givenUp: PresentStanding.GivenUp) {
+        self.pool.enter((saved.local, saved.remote, self.environment.now())) { $0.rest($1.0, to: $1.1, now: $1.2) }
         self.restored.registrationsGivenUp += 1
         self.counters.registrationsClosed += 1
         self.failures.report(givenUp.cause, iccid: saved.iccid, peer: nil, now: self.environment.now())

@@ -37,6 +37,8 @@ extension DeviceSessions {
 
     private func handOver(_ registration: Registration, now: Instant) -> Handover.Registration? {
         guard let lease = registration.lease, registration.relay.isRegistered else { return nil }
+        // What log-and-audit mode has let through stands in no store: the next run could not judge it.
+        if case .grant(let grant) = registration.right, grant.id == 0 { return nil }
         // Whatever the server still waits for gets its answer now: nothing is done twice.
         if let session = registration.session {
             self.leaveRegistration(session, cause: nil, isMoving: true, now: now)
@@ -54,6 +56,7 @@ extension DeviceSessions {
             else { continue }
             saved.observations.append(Handover.Observation(device: device, server: server))
         }
+        guard saved.isReadable else { return nil }
         self.pool.enter(lease) { $0.handOver($1) }
         self.byLease[lease] = nil
         self.strike(registration)

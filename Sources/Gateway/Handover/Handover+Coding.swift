@@ -193,7 +193,7 @@ extension HandoverReader {
                 Int64(bitPattern: try reader.read(UInt64.self))
             },
             bindingQueues: try self.readFlag(), hasQueueFlag: try self.readFlag(), layer: try self.readLayer(),
-            observations: try self.readArray(limit: RegistrationRelay.Limit.observations) {
+            observations: try self.readArray(limit: Handover.Limit.observations) {
                 reader throws(HandoverFormatError) in try reader.readObservation()
             }
         )

@@ -95,5 +95,18 @@ package struct Handover: Sendable {
         static let uri = 1024
         static let locationSegments = 32
         static let locationSegment = 255
+        /// Those that were under way together when the bound was reached count too.
+        static let observations = RegistrationRelay.Limit.observations + RegistrationRelay.Limit.serverRequests
+    }
+}
+
+extension Handover.Registration {
+    /// Whether it would be read again. One that is not would take all others with it.
+    var isReadable: Bool {
+        self.iccid.utf8.count <= Handover.Limit.iccid && self.server.utf8.count <= Handover.Limit.name
+            && self.upstream.utf8.count <= Handover.Limit.uri
+            && self.location.count <= Handover.Limit.locationSegments
+            && self.location.allSatisfy { $0.count <= Handover.Limit.locationSegment }
+            && self.observations.count <= Handover.Limit.observations
     }
 }

@@ -85,6 +85,12 @@ extension UpstreamPool {
         }
     }
 
+    /// The port of a registration that does not go on. Its server may still write to it, meaning that device.
+    func rest(_ local: PeerAddress, to remote: PeerAddress, now: Instant) {
+        let until = now + self.machine.settings.quarantine
+        self.machine.restoreHotPort(.init(local: local, remote: remote), until: until, now: now)
+    }
+
     func endRestoring(now: Instant) {
         self.machine.resumeSupply(now: now)
         self.carryOut()

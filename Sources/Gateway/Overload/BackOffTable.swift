@@ -13,13 +13,18 @@ struct BackOffTable: Sendable {
         var failures: UInt8 = 0
         var lastFailure = Instant(nanoseconds: 0)
         var until = Instant(nanoseconds: 0)
+
+        /// When its failures count no more: a pause that outlasts ``BackOffTable/memory`` does not wipe out what led to it.
+        var forgotten: Instant {
+            max(self.lastFailure + BackOffTable.memory, self.until + self.lastFailure.duration(to: self.until))
+        }
     }
 
     /// So many failures cost nothing: somebody mistypes, a key is changed at one end first.
     static let free = 3
     /// The first pause; doubled with each further failure.
     static let shortest = Duration.seconds(10)
-    /// Failures older than this do not count.
+    /// Failures older than this do not count, unless half of the time since then was a pause.
     static let memory = Duration.seconds(600)
     /// Places of one key.
     private static let ways = 4
@@ -43,7 +48,7 @@ struct BackOffTable: Sendable {
     ) -> Duration? {
         let key = Self.key(identity, source)
         let place = self.place(for: key, now: now)
-        if self.entries[place].key != key || self.entries[place].lastFailure + Self.memory <= now {
+        if self.entries[place].key != key || self.entries[place].forgotten <= now {
             self.entries[place] = Entry(key: key)
         }
         let failures = min(self.entries[place].failures + 1, 32)

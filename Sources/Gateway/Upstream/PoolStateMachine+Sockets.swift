@@ -215,7 +215,10 @@ extension PoolStateMachine {
         consider(self.openingPausedUntil)
         consider(self.hotPortQueue.first?.until)
         for index in self.upstreams.indices {
-            if self.upstreams[index].address != nil { consider(self.upstreams[index].health.deadline) }
+            // Nobody asks one that is retired: what was due would stay due.
+            if self.upstreams[index].address != nil, !self.upstreams[index].isRetired {
+                consider(self.upstreams[index].health.deadline)
+            }
             if self.upstreams[index].waitingCount > 0, let first = self.upstreams[index].idle.first {
                 consider(first.since + self.settings.rest)
             }

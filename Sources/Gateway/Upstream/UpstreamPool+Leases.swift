@@ -55,6 +55,8 @@ extension UpstreamPool {
         }
         let isSettled = end != .clean || connection.layer.statistics.unacknowledgedMessages == 0
         connection.lease = nil
+        // A restored lease may end before its holder was ready; the socket's next device is to be heard.
+        connection.isMute = false
         connection.layer.rejectsRequests = true
         if isSettled {
             _ = connection.link?.takeHeld()

@@ -120,13 +120,12 @@ struct ServeService: Service {
             reloading.withLock { $0?.cancel() }
         }
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
-        let handover = await self.handover?.take()
         let watchdog = Watchdog.interval.map { interval in
             Task { await Watchdog.run(every: interval, loop: self.loop) }
         }
         defer { watchdog?.cancel() }
         let left = try await gateway.run(
-            restoring: handover, handsOver: self.handover != nil,
+            restoring: self.handover?.take(), handsOver: self.handover != nil,
             ready: { running in
                 watch.set(running)
                 await reloader.begin(running) { publishing.start() }

@@ -85,15 +85,17 @@ extension RegistrationRelay {
         self.isAttached = true
     }
 
-    /// What an observation is called in the message layer of the new session. False for one that nobody wants any more.
-    package mutating func renameObservation(
-        _ old: MessageLayer.ExchangeID, to new: MessageLayer.ExchangeID
-    ) -> Bool {
-        guard let index = self.device.firstIndex(where: { $0.isObservation && $0.exchange == old }) else {
-            return false
+    /// What observations are called in the message layer of the new session. All at once, because the new name of one may
+    /// be the old name of another. Returns the new names of those that nobody wants any more.
+    package mutating func renameObservations(
+        _ names: [(old: MessageLayer.ExchangeID, new: MessageLayer.ExchangeID)]
+    ) -> [MessageLayer.ExchangeID] {
+        let places = names.map { name in self.device.firstIndex { $0.isObservation && $0.exchange == name.old } }
+        var unwanted: [MessageLayer.ExchangeID] = []
+        for (name, place) in zip(names, places) {
+            if let place { self.device[place].exchange = name.new } else { unwanted.append(name.new) }
         }
-        self.device[index].exchange = new
-        return true
+        return unwanted
     }
 
     /// The device's session is over, the registration is not. Exchanges do not outlive the session (RFC 7252,

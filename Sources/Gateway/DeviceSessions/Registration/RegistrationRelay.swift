@@ -313,7 +313,8 @@ package struct RegistrationRelay: Sendable {
             var event = self.event(.registrationRefused, wallClock, cause: .upstreamRefused)
             event.detail.append(.init("code", .text(response.code.description)))
             actions.append(.journal(event))
-        case .update where response.code.isSuccess: self.renew(request, now: now, into: &actions)
+        case .update where response.code.isSuccess && self.isRegistered:
+            self.renew(request, now: now, into: &actions)
         case .update where response.code == .notFound:
             self.close(cause: .upstreamRefused, keepsLease: true, wallClock: wallClock, into: &actions)
         case .deregister where response.code.isSuccess: self.close(cause: nil, wallClock: wallClock, into: &actions)
