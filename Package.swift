@@ -39,6 +39,8 @@ let package = Package(
         // C libraries: a module map and one shim header each.
         cWolfSSL,
         .systemLibrary(name: "CLinux"),
+        // malloc of the command, where jemalloc is installed; the C library's elsewhere.
+        .systemLibrary(name: "CAllocator", pkgConfig: "jemalloc", providers: [.apt(["libjemalloc-dev"])]),
         .systemLibrary(name: "CCoAP", pkgConfig: "libcoap-3-notls", providers: [.apt(["libcoap3-dev"])]),
         // The headers are those of all variants of the library; which one is linked is the program's choice.
         .systemLibrary(name: "CCoAPStack", providers: [.apt(["libcoap3-dev"])]),
@@ -97,7 +99,7 @@ let package = Package(
         .executableTarget(
             name: "bootgate",
             dependencies: [
-                "Admin", "Gateway", "Records", "Publishing", "LwM2M", "Secrets", "DTLS", "CoAP", "Timing",
+                "Admin", "Gateway", "Records", "Publishing", "LwM2M", "Secrets", "DTLS", "CoAP", "Timing", "CAllocator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),

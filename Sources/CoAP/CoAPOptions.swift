@@ -142,6 +142,7 @@ package struct CoAPOptions: Sendable {
     /// All options with this number as text, in their order; nil if one of them is not UTF-8.
     package func strings(_ number: CoAPOptionNumber) -> [String]? {
         var result: [String] = []
+        result.reserveCapacity(self.count(of: number))
         for (candidate, value) in self where candidate == number {
             // ASCII, which is the rule, needs no validation.
             let isASCII = value.allSatisfy { $0 < 0x80 }
@@ -150,6 +151,17 @@ package struct CoAPOptions: Sendable {
             result.append(text)
         }
         return result
+    }
+
+    private func count(of number: CoAPOptionNumber) -> Int {
+        var (count, offset) = (0, 0)
+        while offset < self.storage.count {
+            let candidate = self.number(at: offset)
+            if candidate > number.rawValue { break }
+            if candidate == number.rawValue { count += 1 }
+            offset = self.end(at: offset)
+        }
+        return count
     }
 
     private func number(at offset: Int) -> UInt16 {

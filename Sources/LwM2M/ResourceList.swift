@@ -22,9 +22,12 @@ struct ResourceList: Hashable, Sendable {
             self.resources[index] = Resource(id: id, value: value)
             return
         }
-        let below = self.resources.filter { $0.id < id }.map(\.id).max()
-        let index = below.flatMap { below in self.resources.firstIndex { $0.id == below } }
-        self.resources.insert(Resource(id: id, value: value), at: index.map { $0 + 1 } ?? 0)
+        var below: Int?
+        for (index, resource) in self.resources.enumerated() where resource.id < id {
+            if let best = below, self.resources[best].id >= resource.id { continue }
+            below = index
+        }
+        self.resources.insert(Resource(id: id, value: value), at: below.map { $0 + 1 } ?? 0)
     }
 
     /// Sets a single value, or removes the resource.

@@ -33,8 +33,9 @@ final class MonotonicSemaphore: Sendable {
     func signal() {
         pthread_mutex_lock(self.mutex)
         self.count.pointee += 1
-        pthread_cond_signal(self.condition)
         pthread_mutex_unlock(self.mutex)
+        // Behind the lock, or whoever wakes would wait for it at once.
+        pthread_cond_signal(self.condition)
     }
 
     /// Returns with the next signal, or when `limit` has come.
