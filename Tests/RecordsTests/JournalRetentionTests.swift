@@ -157,6 +157,13 @@ struct JournalRetentionTests {
         try await journal.flush()
         journal.close()
         #expect(try self.numbers.first == 2)
+        // And the log can say which one it is.
+        var retention = JournalRetention(
+            segments: JournalSegments(directory: self.scratch.audit), keep: .seconds(400 * 86_400),
+            trust: try JournalTrust(signingKey: .file(self.scratch.path + "/audit.key")), newestRecord: self.clock.now
+        )
+        #expect(try retention.due(before: 7, now: self.clock.now) == nil)
+        #expect(retention.obstacle == 2)
     }
 
     @Test("A clock that was set years ahead does not cost the journal")

@@ -133,6 +133,16 @@ struct SessionVaultTests {
         #expect(try site.taken() == .usedAlready)
     }
 
+    @Test("A start without a runtime directory makes what was saved before it worthless")
+    func withoutDirectory() throws {
+        let site = try Site()
+        try site.live(saving: Self.body)
+        let records = try site.scratch.records()
+        try records.outdateSavedSessions()
+        records.close()
+        #expect(try site.taken() == .usedAlready)
+    }
+
     @Test("A second save replaces the first, and what a stop has left half written is removed")
     func replaces() throws {
         let site = try Site()

@@ -105,7 +105,7 @@ package actor DeviceSessions: LoopActor {
     var isTurnEndScheduled = false
 
     // Look-ups and commits under way.
-    var identities = ResolutionCache<PSKIdentity, IdentityResolution>(capacity: DeviceSessions.cacheCapacity)
+    var identities = IdentityMemory(capacity: DeviceSessions.cacheCapacity)
     var addresses = ResolutionCache<IPAddress, SIMRecord?>(capacity: DeviceSessions.cacheCapacity)
     /// Credentials that are usable although their commit is still under way.
     var fresh: [PSKIdentity: IdentityResolution] = [:]

@@ -306,7 +306,7 @@ package final class AuditJournal: AuditSink {
             {
                 segment = file.segment
                 let isMore: Bool
-                (isReached, isMore) = self.removeOld(retention, file, &round)
+                (isReached, isMore) = self.removeOld(&retention, file, &round)
                 retentionDue = isMore ? .now() : .now() + Self.interval(self.configuration.retentionInterval)
             }
             for waiter in round.waiters { waiter.continuation.resume() }
@@ -324,11 +324,22 @@ package final class AuditJournal: AuditSink {
     ///
     /// - Returns: false first when the journal closes and the disk takes nothing; then whether there is more to remove.
     private func removeOld(
-        _ retention: JournalRetention, _ file: JournalFile, _ round: inout Round
+        _ retention: inout JournalRetention, _ file: JournalFile, _ round: inout Round
     ) -> (isReached: Bool, isMore: Bool) {
         do {
             let now = self.configuration.clock()
-            guard let removal = try retention.due(before: file.segment, now: now) else { return (true, false) }
+            let former = retention.obstacle
+            let due = try retention.due(before: file.segment, now: now)
+            if let obstacle = retention.obstacle, obstacle != former {
+                self.logger.warning(
+                    "an audit segment does not end with the signature of a known key; it and all behind it stay",
+                    metadata: [
+                        "segment": "\(JournalSegments.name(obstacle))",
+                        "remedy": "`bootgate audit verify` says why; the .pub file has a line for each former key",
+                    ]
+                )
+            }
+            guard let removal = due else { return (true, false) }
             file.append(removal.event(at: now, keep: retention.keep))
             guard self.reach(.signed, file, &round) else { return (false, false) }
             self.state.withLock { state in

@@ -56,6 +56,8 @@ struct JournalRetention {
     private let trust: JournalTrust
     /// The newest record when the journal was opened, and when that was.
     private let opened: (record: Int64?, at: ContinuousClock.Instant)
+    /// The segment that has nobody's signature at its end, at which the last look stopped: it stays, and all behind it.
+    private(set) var obstacle: Int?
 
     init(segments: JournalSegments, keep: Duration, trust: JournalTrust, newestRecord: Int64?) {
         self.segments = segments
@@ -69,12 +71,17 @@ struct JournalRetention {
     ///
     /// A clock that was set wrong must not cost the whole journal, so `now` counts only as far as the journal's newest
     /// record at start and the time since then bear it out.
-    func due(before current: Int, now: Int64) throws(RecordsError) -> JournalRemoval? {
+    mutating func due(before current: Int, now: Int64) throws(RecordsError) -> JournalRemoval? {
         let limit = self.borneOut(now).subtractingReportingOverflow(Self.microseconds(self.keep))
         guard !limit.overflow else { return nil }
         var removal: JournalRemoval?
+        self.obstacle = nil
         for number in try self.segments.numbers() where number < current {
-            guard let end = try self.signedEnd(number), end.time < limit.partialValue else { break }
+            guard let end = try self.signedEnd(number) else {
+                self.obstacle = number
+                break
+            }
+            guard end.time < limit.partialValue else { break }
             let first = removal?.segments.lowerBound ?? number
             removal = JournalRemoval(
                 segments: first...number, throughSeq: end.record.seq, hash: end.record.hash, newest: end.text

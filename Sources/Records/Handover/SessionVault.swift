@@ -268,4 +268,10 @@ extension Records {
             state: self.configuration.state, clock: self.configuration.clock
         )
     }
+
+    /// For a start that has no runtime directory and takes nothing: whatever a stop before it has saved is worth nothing
+    /// from now on. Blocks for as long as a commit takes.
+    package func outdateSavedSessions() throws {
+        _ = try SessionGenerations(file: self.credentials.file, pool: self.credentials.pool).advance()
+    }
 }

@@ -58,6 +58,9 @@ struct ServeCommand: AsyncParsableCommand {
             handover = SessionHandover(vault: vault, logger: logger)
         case .none:
             logger.notice("\(RuntimeDirectory.absence)")
+            do { try records.outdateSavedSessions() } catch {
+                logger.warning("sessions that an earlier stop has saved are not made worthless: \(error)")
+            }
             handover = nil
         }
         let parts = Reloader.Parts(
