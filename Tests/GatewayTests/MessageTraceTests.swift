@@ -4,28 +4,13 @@ import Logging
 import NIOConcurrencyHelpers
 import Testing
 
-/// Keeps what is logged.
-private struct Collector: LogHandler {
-    let entries: NIOLockedValueBox<[Logger.Metadata]>
-    var metadata: Logger.Metadata = [:]
-    var logLevel = Logger.Level.info
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { self.metadata[key] }
-        set { self.metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) { self.entries.withLockedValue { $0.append(event.metadata ?? [:]) } }
-}
-
 @Suite("The messages of one SIM in the log")
 struct MessageTraceTests {
-    private let entries = NIOLockedValueBox<[Logger.Metadata]>([])
+    private let kept = KeptLog()
     private let time = NIOLockedValueBox<Int64>(1_000)
 
     private func trace() -> MessageTrace {
-        let logger = Logger(label: "test") { _ in Collector(entries: self.entries) }
-        return MessageTrace(logger: logger) { [time] in time.withLockedValue { $0 } }
+        MessageTrace(logger: self.kept.logger) { [time] in time.withLockedValue { $0 } }
     }
 
     private func note(_ trace: MessageTrace, _ bytes: [UInt8], iccid: String = "1") {
@@ -42,7 +27,7 @@ struct MessageTraceTests {
         var trace = self.trace()
         trace.follow("1", until: 2_000)
         self.note(trace, Self.message)
-        let entry = try #require(self.entries.withLockedValue { $0 }.first)
+        let entry = try #require(self.kept.entries.first)
         let expected: Logger.Metadata = [
             "iccid": "1", "direction": "from device", "peer": "192.0.2.1:4000", "type": "CON", "code": "0.03",
             "mid": "513", "token-length": "8", "path": "/0/1", "payload": "6", "size": "\(Self.message.count)",
@@ -60,7 +45,7 @@ struct MessageTraceTests {
         self.note(trace, Self.message, iccid: "3")
         self.time.withLockedValue { $0 = 2_000 }
         self.note(trace, Self.message)
-        #expect(self.entries.withLockedValue { $0 }.isEmpty)
+        #expect(self.kept.entries.isEmpty)
         trace.prune()
         #expect(trace.isEmpty && trace.firstEnd == nil)
         trace.follow("1", until: 9_000)
@@ -73,7 +58,7 @@ struct MessageTraceTests {
         var trace = self.trace()
         trace.follow("1", until: 2_000)
         self.note(trace, [0x40, 1])
-        let entry = try #require(self.entries.withLockedValue { $0 }.first)
+        let entry = try #require(self.kept.entries.first)
         #expect(entry["size"] == "2" && entry["malformed"] == "truncatedHeader" && entry["code"] == nil)
     }
 }

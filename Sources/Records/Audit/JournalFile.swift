@@ -26,6 +26,11 @@ final class JournalFile {
     /// Bytes of the buffer that are written.
     private var written = 0
     private var isSynchronized = true
+    /// Bytes of the segment that the disk has.
+    private var durable: Int64
+    /// A flush has failed: the system may have dropped what it had taken, and would call the next flush a success.
+    private var hasFlushFailed = false
+    private let flush: (Int32) -> Int32
 
     /// Gets each record when it is written.
     let copy: SyslogCopy?
@@ -34,13 +39,16 @@ final class JournalFile {
     private(set) var unsigned: Int
 
     /// Opens the segment that `recovery` names and cuts what is torn.
+    ///
+    /// - Parameter flush: `fdatasync`; a test has one that fails.
     init(
         segments: JournalSegments,
         node: String,
         key: JournalKey,
         segmentSize: Int64,
         recovery: JournalRecovery,
-        copy: SyslogCopy? = nil
+        copy: SyslogCopy? = nil,
+        flush: @escaping (Int32) -> Int32 = fdatasync
     ) throws(RecordsError) {
         self.segments = segments
         self.key = key
@@ -49,6 +57,8 @@ final class JournalFile {
         self.encoder = JournalEncoder(node: node, seq: recovery.seq, previous: recovery.previous)
         self.segment = recovery.segment
         self.size = recovery.length
+        self.durable = recovery.length
+        self.flush = flush
         self.unsigned = recovery.unsigned
         let path = segments.path(recovery.segment)
         self.descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
@@ -139,8 +149,34 @@ final class JournalFile {
 
     private func synchronize() throws(Failure) {
         guard !self.isSynchronized else { return }
-        guard fdatasync(self.descriptor) == 0 else { throw Failure(what: "flush", code: errno) }
+        if self.hasFlushFailed { try self.writeAgain() }
+        guard self.flush(self.descriptor) == 0 else {
+            self.hasFlushFailed = true
+            throw Failure(what: "flush", code: errno)
+        }
+        self.hasFlushFailed = false
         self.isSynchronized = true
+        self.durable = self.size
+    }
+
+    /// Gives the system once more what it may have dropped when a flush failed. It still has the bytes in memory as a rule;
+    /// where it read zeros back from the disk, they are lost, and nothing may be called durable.
+    private func writeAgain() throws(Failure) {
+        let descriptor = open(self.segments.path(self.segment), O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Failure(what: "flush", code: errno) }
+        defer { close(descriptor) }
+        var position = self.durable
+        var chunk = [UInt8](repeating: 0, count: Self.chunkSize)
+        while position < self.size {
+            let count = pread(descriptor, &chunk, min(chunk.count, Int(self.size - position)), off_t(position))
+            guard count > 0 else { throw Failure(what: "read back", code: count < 0 ? errno : EIO) }
+            guard !chunk[..<count].contains(0) else { throw Failure(what: "read back", code: EIO) }
+            guard pwrite(descriptor, chunk, count, off_t(position)) == count else {
+                throw Failure(what: "write", code: errno)
+            }
+            position += Int64(count)
+        }
+        guard self.flush(descriptor) == 0 else { throw Failure(what: "flush", code: errno) }
     }
 
     private func beginSegment() throws(Failure) {
@@ -152,6 +188,7 @@ final class JournalFile {
         self.descriptor = next
         self.segment += 1
         self.size = 0
+        self.durable = 0
     }
 
     /// The number of the last record that was encoded.
