@@ -2,9 +2,11 @@ internal import Secrets
 
 extension OneTimeCredential {
     /// A new credential with a random identity and key from the operating system's generator. An identity of 29
-    /// characters carries 125 random bits of its own, so none is ever met twice. Those minted within the same few
-    /// milliseconds share their first four characters: a store that commits them together finds them side by side in its index, and changes
-    /// one page of it rather than one for each. Nothing secret is lost: an identity names a key and protects nothing.
+    /// characters carries 125 random bits of its own, so none is ever met twice.
+    ///
+    /// Those minted within the same few milliseconds share their first four characters: a store that commits them together
+    /// finds them side by side in its index, and changes one page of it rather than one for each. Nothing secret is lost:
+    /// an identity names a key and protects nothing.
     package static func mint(
         for iccid: String, endpoint: String, server: String, shortServerID: UInt16,
         policy: GatewayConfiguration.CredentialPolicy, at time: Int64
