@@ -160,7 +160,14 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ]
         ),
-        .testTarget(name: "AdminTests", dependencies: ["Admin", "DTLS", "Gateway", "LwM2M", "Records", "Secrets"]),
+        .testTarget(
+            name: "AdminTests",
+            dependencies: [
+                "Admin", "DTLS", "Gateway", "LwM2M", "Records", "Secrets",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+            ]
+        ),
         .testTarget(
             name: "BootgateTests",
             dependencies: [

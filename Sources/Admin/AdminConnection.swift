@@ -6,6 +6,9 @@ internal import NIOHTTP1
 ///
 /// Plain handlers, no task for a connection: one that is accepted and goes away at any moment, as when descriptors are
 /// short, leaves nothing behind that would have to be seen to.
+///
+/// The next request is taken when the former answer is with the system: whoever asks on and on and never reads is not
+/// read from any more, and costs one answer.
 final class AdminConnection: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
@@ -15,12 +18,24 @@ final class AdminConnection: ChannelInboundHandler {
 
     private let desk: AdminDesk
     private let isTrusted: Bool
+    private let deadline: RequestDeadline
     private var head: HTTPRequestHead?
     private var bodyBytes = 0
 
-    init(_ desk: AdminDesk, isTrusted: Bool) {
+    private init(_ desk: AdminDesk, isTrusted: Bool, _ deadline: RequestDeadline) {
         self.desk = desk
         self.isTrusted = isTrusted
+        self.deadline = deadline
+    }
+
+    /// Makes a new channel such a connection. On its event loop.
+    static func assemble(_ channel: any Channel, _ desk: AdminDesk, isTrusted: Bool) throws {
+        let pipeline = channel.pipeline.syncOperations
+        let deadline = RequestDeadline()
+        try pipeline.addHandler(IdleStateHandler(allTimeout: .seconds(60)))
+        try pipeline.addHandler(deadline)
+        try pipeline.configureHTTPServerPipeline(withErrorHandling: true)
+        try pipeline.addHandler(AdminConnection(desk, isTrusted: isTrusted, deadline))
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -28,11 +43,13 @@ final class AdminConnection: ChannelInboundHandler {
         case .head(let head):
             self.head = head
             self.bodyBytes = 0
+            self.deadline.requestBegins()
         case .body(let bytes):
             self.bodyBytes += bytes.readableBytes
             if self.bodyBytes > Self.longestBody { context.close(promise: nil) }
         case .end:
             guard let head = self.head.take() else { return }
+            self.deadline.requestIsComplete()
             let isTrusted = self.isTrusted
             let place = NIOLoopBound((handler: self, context: context), eventLoop: context.eventLoop)
             self.desk.assumeIsolated { desk in
@@ -49,12 +66,27 @@ final class AdminConnection: ChannelInboundHandler {
         head.headers.add(name: "date", value: Self.date())
         head.headers.add(name: "content-length", value: "\(answer.body.utf8.count)")
         if !request.isKeepAlive { head.headers.add(name: "connection", value: "close") }
-        context.write(self.wrapOutboundOut(.head(head)), promise: nil)
-        if request.method != .HEAD {
-            context.write(self.wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: answer.body)))), promise: nil)
+        let sent: EventLoopFuture<Void>
+        if request.method == .HEAD {
+            sent = context.writeAndFlush(self.wrapOutboundOut(.head(head)))
+        } else {
+            context.write(self.wrapOutboundOut(.head(head)), promise: nil)
+            sent = context.writeAndFlush(
+                self.wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: answer.body))))
+            )
         }
-        let sent = context.writeAndFlush(self.wrapOutboundOut(.end(nil)))
-        if !request.isKeepAlive { sent.assumeIsolated().whenComplete { _ in context.close(promise: nil) } }
+        sent.assumeIsolated().whenComplete { result in
+            guard request.isKeepAlive, case .success = result else { return context.close(promise: nil) }
+            // In a turn of its own: many requests that came in one piece do not stand on each other's stack.
+            context.eventLoop.assumeIsolated().execute { self.conclude(context) }
+        }
+    }
+
+    /// The end of an answer has no bytes, as the length was said; it lets the next request in.
+    private func conclude(_ context: ChannelHandlerContext) {
+        guard context.channel.isActive else { return }
+        self.deadline.answerHasEnded()
+        context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
     }
 
     /// RFC 9110 section 5.6.7.

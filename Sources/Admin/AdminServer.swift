@@ -74,13 +74,13 @@ package struct AdminServer: Sendable {
         let desk = self.desk
         let bootstrap = ServerBootstrap(group: Self.group)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            // What is read at once becomes requests at once, each far larger than its bytes.
+            .childChannelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4096))
+            .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard connections.admit(channel) else { throw ChannelError.ioOnClosedChannel }
-                    let pipeline = channel.pipeline.syncOperations
-                    try pipeline.addHandler(IdleStateHandler(allTimeout: .seconds(60)))
-                    try pipeline.configureHTTPServerPipeline(withErrorHandling: true)
-                    try pipeline.addHandler(AdminConnection(desk, isTrusted: isTrusted))
+                    try AdminConnection.assemble(channel, desk, isTrusted: isTrusted)
                 }
             }
         return Door(listening: try await bind(bootstrap).get(), connections: connections)

@@ -110,13 +110,13 @@ struct AdminServerTests {
         }
     }
 
-    @Test("A connection is kept for further questions")
-    func keepsAlive() async throws {
+    @Test("A connection is kept for further questions, few or many at once", arguments: [2, 1_000])
+    func keepsAlive(count: Int) async throws {
         try await Self.serve { port in
             let question = "GET /healthz HTTP/1.1\r\nHost: a\r\n"
             let answer = try await Self.ask(
-                "\(question)\r\n\(question)\r\n\(question)Connection: close\r\n\r\n", at: port)
-            #expect(answer.matches(of: /HTTP\/1.1 200 OK/).count == 3, "\(answer)")
+                String(repeating: "\(question)\r\n", count: count) + "\(question)Connection: close\r\n\r\n", at: port)
+            #expect(answer.matches(of: /HTTP\/1.1 200 OK/).count == count + 1, "\(answer)")
         }
     }
 
