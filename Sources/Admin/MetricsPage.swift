@@ -106,13 +106,11 @@ enum MetricsPage {
         page.sample("coap_retransmits_total", [("leg", "upstream")], pool.retransmissions)
         page.family("dropped_total", .counter, "Datagrams and messages that were not processed, by reason.")
         var dropped: [String: UInt64] = devices.dropped.mapValues { UInt64($0) }
-        for socket in gateway.sockets {
+        for counters in gateway.sockets.map(\.counters) + [gateway.formerSockets] {
             for reason in IngressFilter.DropReason.allCases {
-                dropped[reason.name, default: 0] &+= socket.counters.dropped(reason)
+                dropped[reason.name, default: 0] &+= counters.dropped(reason)
             }
-            dropped["not_sent", default: 0] &+=
-                socket.counters.shed &+ socket.counters.unsendable
-                &+ socket.counters.unbound
+            dropped["not_sent", default: 0] &+= counters.notSent
         }
         dropped["receive_buffer_full", default: 0] &+= gateway.load.lostInKernel
         dropped["upstream_oversize", default: 0] &+= pool.oversize

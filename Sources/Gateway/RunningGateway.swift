@@ -19,14 +19,18 @@ package struct RunningGateway: Sendable {
     package func statistics() async -> GatewayStatistics {
         let occupancy = await self.sessions.occupancy
         var sockets: [GatewayStatistics.Socket] = []
-        for socket in self.state.sockets {
+        // One look: a socket that goes meanwhile counts in one place.
+        let current = self.state.current
+        for socket in current.sockets {
             sockets.append(
                 .init(listener: BoundListener(socket.listener), counters: await socket.listener.counters))
         }
+        var former = current.former
+        for listener in current.leaving { former.add(await listener.counters) }
         return GatewayStatistics(
             counters: await self.sessions.counters, sessions: occupancy.sessions, halfOpen: occupancy.halfOpen,
-            registrations: occupancy.registrations, sockets: sockets, pool: await self.pool.counters,
-            upstreams: await self.pool.statistics(), isDraining: occupancy.isDraining,
+            registrations: occupancy.registrations, sockets: sockets, formerSockets: former,
+            pool: await self.pool.counters, upstreams: await self.pool.statistics(), isDraining: occupancy.isDraining,
             load: await self.sessions.load.statistics
         )
     }
@@ -63,9 +67,11 @@ package struct RunningGateway: Sendable {
         for listener in made { await listener.startReading() }
         var sockets = plan.kept.map { GatewayState.Socket(listener: next.listeners[$0.slot], entry: $0.entry) }
         sockets += zip(plan.added, made).map { GatewayState.Socket(listener: $1, entry: $0.entry) }
-        self.state.set(.init(configuration: configuration, sockets: sockets))
+        let leaving = plan.removed.map { table[$0] }
+        self.state.set(.init(configuration: configuration, sockets: sockets, leaving: leaving, former: old.former))
         for slot in plan.removed {
             await table[slot].close()
+            self.state.leave(table[slot], await table[slot].counters)
             self.logger.info("not listening any more", metadata: ["address": "\(table[slot].address)"])
         }
     }
@@ -105,9 +111,18 @@ final class GatewayState: Sendable {
         var configuration: GatewayConfiguration
         /// In the order of the configuration.
         var sockets: [Socket]
+        /// They are being closed.
+        var leaving: [Listener]
+        /// What the closed ones have counted.
+        var former: Listener.Counters
 
-        init(configuration: GatewayConfiguration, sockets: [Socket]) {
+        init(
+            configuration: GatewayConfiguration, sockets: [Socket], leaving: [Listener] = [],
+            former: Listener.Counters = .init()
+        ) {
             self.configuration = configuration
+            self.leaving = leaving
+            self.former = former
             self.sockets = sockets.sorted { ($0.entry, $0.listener.index) < ($1.entry, $1.listener.index) }
         }
     }
@@ -133,6 +148,14 @@ final class GatewayState: Sendable {
     var sockets: [Socket] { self.current.sockets }
 
     func set(_ current: Current) { self.guarded.withLock { $0 = current } }
+
+    /// A socket has been closed; `counters` is what it leaves behind.
+    func leave(_ listener: Listener, _ counters: Listener.Counters) {
+        self.guarded.withLock { current in
+            current.leaving.removeAll { $0 === listener }
+            current.former.add(counters)
+        }
+    }
 }
 
 /// A configuration that differs in what cannot be changed while the gateway runs.

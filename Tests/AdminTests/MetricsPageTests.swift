@@ -74,6 +74,19 @@ struct MetricsPageTests {
         #expect(page.samples["bootgate_" + series] == value)
     }
 
+    @Test("What sockets have counted that are no more is in the totals")
+    func formerSockets() throws {
+        let page = try Page(
+            MetricsPage.text(
+                of: try Samples.observation { observation in
+                    observation.gateway?.sockets[0].counters.shed = 1
+                    observation.gateway?.formerSockets.unbound = 2
+                    observation.gateway?.formerSockets.dropped[IngressFilter.DropReason.oversize.rawValue] = 4
+                }))
+        #expect(page.samples[#"bootgate_dropped_total{reason="not_sent"}"#] == "3")
+        #expect(page.samples[#"bootgate_dropped_total{reason="oversize"}"#] == "4")
+    }
+
     @Test("A gateway that is not there, and stores that do not answer, leave a page that says so")
     func bare() throws {
         let page = try Page(

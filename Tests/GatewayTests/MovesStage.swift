@@ -22,7 +22,7 @@ final class MovesStage {
     let bootstrap: ServerScript
     let management: ServerScript
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    private let pool: UpstreamPool
+    let pool: UpstreamPool
 
     /// - Parameters:
     ///   - listeners: Their addresses, and what each says of connection IDs.

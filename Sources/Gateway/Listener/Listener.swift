@@ -43,6 +43,21 @@ package actor Listener: LoopActor {
 
         /// Datagrams that the ingress filter dropped for this reason.
         package func dropped(_ reason: IngressFilter.DropReason) -> UInt64 { self.dropped[reason.rawValue] }
+
+        /// Datagrams that were not sent, for whatever reason.
+        package var notSent: UInt64 { self.shed &+ self.unsendable &+ self.unbound }
+
+        /// Counts what another socket has counted as well.
+        mutating func add(_ other: Counters) {
+            self.received &+= other.received
+            self.sent &+= other.sent
+            self.shed &+= other.shed
+            self.unsendable &+= other.unsendable
+            self.unbound &+= other.unbound
+            self.closed &+= other.closed
+            self.rebound &+= other.rebound
+            for (reason, count) in other.dropped.enumerated() { self.dropped[reason] &+= count }
+        }
     }
 
     private enum State {

@@ -25,6 +25,8 @@ package struct GatewayStatistics: Sendable {
     /// With a session or without.
     package var registrations: Int
     package var sockets: [Socket]
+    /// The sum of those that are no more since a reload: totals over sockets never go back.
+    package var formerSockets = Listener.Counters()
     package var pool: UpstreamPool.Counters
     package var upstreams: [UpstreamPool.Statistics]
     /// It takes no new bootstraps any more.
