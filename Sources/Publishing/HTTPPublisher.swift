@@ -72,18 +72,31 @@ package final class HTTPPublisher: CredentialPublisher {
             message.headers.add(name: "Authorization", value: "Bearer \(text)")
         }
         let status: UInt
+        let deadline = NIODeadline.now() + .nanoseconds(place.target.timeout.nanoseconds)
         do {
-            let response = try await place.client.execute(
-                message, timeout: .nanoseconds(place.target.timeout.nanoseconds)
-            )
+            let response = try await place.client.execute(message, deadline: deadline)
             status = response.status.code
-            // Read to its end, so that the connection can be used again. What it says is of no interest, and may
-            // repeat the key.
-            _ = try? await response.body.collect(upTo: 1 << 16)
+            await Self.drain(response.body, until: deadline)
         } catch {
             throw Self.failure(error)
         }
         guard request.isDone(status) else { throw PublicationFailure(.refused, "status \(status)") }
+    }
+
+    /// Bytes of an answer that are read.
+    private static let longestAnswer = 1 << 16
+
+    /// Reads an answer to its end, so that the connection can be used again. What it says is of no interest, and may
+    /// repeat the key: one that is too long, or does not end in time, costs its connection and nothing else.
+    ///
+    /// The client itself watches the time until the status alone.
+    private static func drain(_ body: HTTPClientResponse.Body, until deadline: NIODeadline) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { _ = try? await body.collect(upTo: Self.longestAnswer) }
+            group.addTask { try? await Task.sleep(for: .nanoseconds((deadline - .now()).nanoseconds)) }
+            await group.next()
+            group.cancelAll()
+        }
     }
 
     private static func failure(_ error: any Error) -> PublicationFailure {

@@ -26,7 +26,8 @@ package struct PublicationTarget: Sendable {
     package var identity: ClientIdentity?
     /// A PEM file with the certificates that the server's must lead to; nil: the system's.
     package var trustRoots: String?
-    /// From the first try to connect to the whole answer.
+    /// From the first try to connect to the whole answer. The status has to come within it; what is missing of the answer
+    /// then is not waited for.
     package var timeout: Duration
 
     package init(

@@ -148,6 +148,20 @@ struct HTTPPublisherTests {
         #expect(failure?.kind == .silent)
     }
 
+    @Test(
+        "An answer that does not end holds nothing up beyond the timeout, and counts by its status",
+        .timeLimit(.minutes(1)), arguments: [(UInt(200), nil), (UInt(500), PublicationFailure.Kind.refused)])
+    func trickling(status: UInt, kind: PublicationFailure.Kind?) async throws {
+        try await self.run(
+            .leshan(.tls), .trickle(status), change: { $0.timeout = .milliseconds(200) }
+        ) { publisher, server in
+            let failure = await self.failure { try await publisher.publish(try self.credential()) }
+            #expect(failure?.kind == kind)
+            // Ends when the publisher has let go of the connection.
+            for await _ in server.requests {}
+        }
+    }
+
     @Test("Nobody there, and a server that is not configured")
     func unreachable() async throws {
         let server = try await TestServer(.status(200))

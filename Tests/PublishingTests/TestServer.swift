@@ -13,10 +13,12 @@ final class TestServer: Sendable {
         var body: String
     }
 
-    /// What to do with a request: answer with a status, or say nothing at all.
+    /// What to do with a request: answer with a status, say nothing at all, or begin an answer and add to it a byte at a
+    /// time, without end.
     enum Behaviour: Sendable {
         case status(UInt, headers: [String: String] = [:])
         case silence
+        case trickle(UInt)
     }
 
     private let group: MultiThreadedEventLoopGroup
@@ -68,6 +70,7 @@ final class TestServer: Sendable {
             case .body(let buffer): self.request.body += String(buffer: buffer)
             case .end:
                 self.sink.yield(self.request)
+                if case .trickle(let code) = self.behaviour { return self.trickle(code, context) }
                 guard case .status(let code, let headers) = self.behaviour else { return }
                 var fields = HTTPHeaders(headers.map { ($0.key, $0.value) })
                 // Some servers repeat what they were sent: a key that must not get into a log.
@@ -77,6 +80,21 @@ final class TestServer: Sendable {
                 context.write(self.wrapOutboundOut(.head(head)), promise: nil)
                 context.write(self.wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
                 context.writeAndFlush(self.wrapOutboundOut(.end(nil)), promise: nil)
+            }
+        }
+
+        private func trickle(_ code: UInt, _ context: ChannelHandlerContext) {
+            let head = HTTPResponseHead(
+                version: .http1_1, status: .init(statusCode: Int(code)), headers: ["content-length": "60000"])
+            context.writeAndFlush(self.wrapOutboundOut(.head(head)), promise: nil)
+            let place = NIOLoopBound((handler: self, context: context), eventLoop: context.eventLoop)
+            let drops = context.eventLoop.scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(10)) { _ in
+                let drop = HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: "x")))
+                place.value.context.writeAndFlush(place.value.handler.wrapOutboundOut(drop), promise: nil)
+            }
+            context.channel.closeFuture.whenComplete { [sink = self.sink] _ in
+                drops.cancel()
+                sink.finish()
             }
         }
 
