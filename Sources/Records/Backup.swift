@@ -23,12 +23,14 @@ package struct Backup: Sendable {
 
     /// A copy that does not become whole is taken away again, so that nobody takes it for one.
     ///
-    /// - Parameter keys: key files that go into `keys/` of the copy, under their own names.
-    package func run(keys: [String] = []) throws(RecordsError) -> Summary {
+    /// - Parameters:
+    ///   - keys: key files that go into `keys/` of the copy, under their own names.
+    ///   - signingKeys: those of the journal; see ``names(keys:signingKeys:)``.
+    package func run(keys: [String] = [], signingKeys: [String] = []) throws(RecordsError) -> Summary {
         let isNew = mkdir(self.folder, 0o700) == 0
         if !isNew { try self.makeFolder(self.folder, mustBeEmpty: true) }
         do throws(RecordsError) {
-            return try self.copyAll(keys)
+            return try self.copyAll(Self.names(keys: keys, signingKeys: signingKeys))
         } catch {
             for name in ["credentials.db", "sims.db", "audit", "keys"] {
                 try? FileManager.default.removeItem(atPath: "\(self.folder)/\(name)")
@@ -38,7 +40,18 @@ package struct Backup: Sendable {
         }
     }
 
-    private func copyAll(_ keys: [String]) throws(RecordsError) -> Summary {
+    /// Under which name each key file goes into `keys/`: its own one. Where a signing key has the name of another key, all of
+    /// its files get `audit-` in front, so that they still belong together.
+    package static func names(keys: [String], signingKeys: [String]) -> [(path: String, name: String)] {
+        func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
+        let own = keys.map { (path: $0, name: name($0)) }
+        // One file may be both.
+        let signing = signingKeys.filter { !keys.contains($0) }
+        let isTaken = signing.contains { path in own.contains { $0.name == name(path) } }
+        return own + signing.map { (path: $0, name: (isTaken ? "audit-" : "") + name($0)) }
+    }
+
+    private func copyAll(_ keys: [(path: String, name: String)]) throws(RecordsError) -> Summary {
         var summary = Summary()
         for name in ["credentials.db", "sims.db"] {
             let file = StoreFile(path: "\(self.state)/\(name)", busyTimeout: .seconds(5))
@@ -63,10 +76,9 @@ package struct Backup: Sendable {
             }
         }
         if !keys.isEmpty { try self.makeFolder("\(self.folder)/keys", mustBeEmpty: false) }
-        for path in keys {
-            let name = "keys/\(path.split(separator: "/").last.map(String.init) ?? path)"
-            try self.copyFile(path, to: "\(self.folder)/\(name)")
-            self.note(name, in: &summary)
+        for key in keys {
+            try self.copyFile(key.path, to: "\(self.folder)/keys/\(key.name)")
+            self.note("keys/\(key.name)", in: &summary)
         }
         synchronizeDirectory(of: "\(self.folder)/audit")
         return summary

@@ -49,6 +49,18 @@ struct FormatTests {
     }
 
     @Test(
+        "A byte order mark at the start is no part of the first record, in whatever pieces it comes", arguments: 1...4)
+    func byteOrderMark(piece: Int) throws {
+        let pieces = [piece, 1, 1, 1]
+        let csv = try self.rows(CSVFormat(), "\u{FEFF}iccid\n1\n", pieces: pieces)
+        #expect(try csv.map(self.values) == [[.iccid: "1"]])
+        let json = try self.rows(JSONLinesFormat(), "\u{FEFF}{\"iccid\":1}\n{\"iccid\":2}\n", pieces: pieces)
+        #expect(try json.map(self.values) == [[.iccid: "1"], [.iccid: "2"]])
+        let inside = try self.rows(JSONLinesFormat(), "{\"iccid\":1}\n\u{FEFF}{\"iccid\":2}\n", pieces: pieces)
+        #expect(throws: RecordsError.self) { try inside[1].fields.get() }
+    }
+
+    @Test(
         "A defect of one row is the fault of that row alone",
         arguments: ["2,\"a\"b,c", "2,a\"b,c", "2,a", "2,a,b,c", "2,a\rb,c"]
     )

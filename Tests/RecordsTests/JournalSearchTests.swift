@@ -142,6 +142,29 @@ struct JournalSearchTests {
         #expect(try self.export(.jsonl, since: 1_900_000_000_000_000).0.isEmpty)
     }
 
+    @Test("A copy is not made over a segment that retention takes away meanwhile; the next one begins behind it")
+    func removedMeanwhile() throws {
+        try self.prepare()
+        for index in 1...2 {
+            let journal = try self.scratch.journal { $0.segmentSize = 2_000 }
+            journal.record((0..<10).map { event(index * 1_000_000_000 + $0) })
+            journal.close()
+        }
+        let numbers = try JournalSegments(directory: self.scratch.audit).numbers()
+        let export = JournalExport(state: self.scratch.state, form: .jsonl)
+        let plan = try #require(try export.plan())
+        // One that does not need what goes.
+        let late = JournalExport(
+            state: self.scratch.state, form: .jsonl, since: 1_700_002_000_000_000, until: 1_700_003_000_000_000)
+        let latePlan = try #require(try late.plan())
+        try #require(numbers.count > 1 && latePlan.first.segment > numbers[0])
+        try FileManager.default.removeItem(atPath: self.scratch.segmentPath(numbers[0]))
+        let error = #expect(throws: RecordsError.self) { try export.copy(plan) { _ in } }
+        #expect(error?.kind == .unavailable && error?.what.contains("00000001.jsonl was removed") == true)
+        #expect(try late.copy(latePlan) { _ in }.records > 0)
+        #expect(try self.export(.jsonl).0 == numbers.dropFirst().flatMap { try self.scratch.bytes($0) })
+    }
+
     @Test("CSV has stable columns and quotes what needs it; no cell is a formula")
     func csv() throws {
         try self.prepare()

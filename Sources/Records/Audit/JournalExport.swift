@@ -34,17 +34,22 @@ package struct JournalExport: Sendable {
 
     /// Writes the copy in pieces of moderate size, in constant memory.
     package func run(_ write: ([UInt8]) throws -> Void) throws -> Summary {
-        var summary = Summary()
-        guard let range = try self.lines() else {
+        guard let range = try self.plan() else {
             if self.form == .csv { try write(Array(CSVRow.heading.utf8)) }
-            return summary
+            return Summary()
         }
+        return try self.copy(range, write)
+    }
+
+    /// Throws when retention has taken a segment away since the range was found: a copy with a hole is none.
+    func copy(_ range: Range, _ write: ([UInt8]) throws -> Void) throws -> Summary {
+        var summary = Summary()
         var output: [UInt8] = []
         output.reserveCapacity(Self.pieceSize + SegmentReader.lineLimit)
         if self.form == .csv { output += Array(CSVRow.heading.utf8) }
         var number = 0
-        for segment in try self.segments.numbers() where segment >= range.first.segment {
-            guard var reader = try self.segments.reader(segment) else { continue }
+        for segment in range.segments {
+            guard var reader = try self.segments.reader(segment) else { throw self.removed(segment) }
             number = 0
             while let line = try reader.next(), line.isComplete {
                 number += 1
@@ -59,13 +64,20 @@ package struct JournalExport: Sendable {
                     output.removeAll(keepingCapacity: true)
                 }
             }
-            if segment == range.last.segment { break }
         }
         if !output.isEmpty { try write(output) }
         return summary
     }
 
     private static let pieceSize = 256 * 1024
+
+    private func removed(_ segment: Int) -> RecordsError {
+        RecordsError(
+            .unavailable,
+            "\(self.segments.path(segment)) was removed while the journal was being copied; the copy is not whole",
+            remedy: "export again: the copy then begins behind what retention has removed"
+        )
+    }
 
     private func append(_ line: UnsafeRawBufferPointer, to output: inout [UInt8]) {
         switch self.form {
@@ -77,18 +89,27 @@ package struct JournalExport: Sendable {
     }
 
     /// A line of the journal.
-    private struct Place {
+    struct Place {
         var segment: Int
         var line: Int
     }
 
+    /// What is to be copied.
+    struct Range {
+        var first: Place
+        var last: Place
+        /// All from the first to the last.
+        var segments: [Int]
+    }
+
     /// Where the copy begins and ends; nil when no record is of that time. A pass of its own, since records of several
     /// threads are not strictly in the order of their times.
-    private func lines() throws -> (first: Place, last: Place)? {
+    func plan() throws -> Range? {
         var first: Place?
         var last: Place?
         var endsWithCheckpoint = false
-        for segment in try self.segments.numbers() {
+        let numbers = try self.segments.numbers()
+        for segment in numbers {
             guard var reader = try self.segments.reader(segment) else { continue }
             var line = 0
             while let next = try reader.next(), next.isComplete {
@@ -108,7 +129,8 @@ package struct JournalExport: Sendable {
             }
         }
         guard let first, let last else { return nil }
-        return (first, last)
+        let segments = numbers.filter { (first.segment...last.segment).contains($0) }
+        return Range(first: first, last: last, segments: segments)
     }
 }
 

@@ -1,5 +1,6 @@
 /// JSON Lines: one object per line, its members the fields of a record. Values are texts; numbers are taken by their
-/// digits; `address` may be a list of texts; null stands for "nothing". Empty lines are skipped.
+/// digits; `address` may be a list of texts; null stands for "nothing". Empty lines are skipped, and so is a byte order
+/// mark at the start.
 struct JSONLinesFormat: ImportFormat {
     static let lineLimit = 64 * 1024
 
@@ -33,6 +34,7 @@ struct JSONLinesFormat: ImportFormat {
             self.pending.removeAll(keepingCapacity: true)
             self.line += 1
         }
+        if self.line == 1, self.pending.starts(with: [0xEF, 0xBB, 0xBF]) { self.pending.removeFirst(3) }
         guard !self.pending.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) else { return }
         rows.append(ImportRow(line: self.line, fields: Self.fields(self.pending)))
     }

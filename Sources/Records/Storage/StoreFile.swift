@@ -93,7 +93,7 @@ struct StoreFile: Sendable {
         guard let error = error as? DatabaseError else { return false }
         switch error.resultCode {
         case .SQLITE_BUSY, .SQLITE_LOCKED, .SQLITE_PROTOCOL, .SQLITE_FULL, .SQLITE_IOERR, .SQLITE_READONLY,
-            .SQLITE_CANTOPEN, .SQLITE_PERM:
+            .SQLITE_CANTOPEN, .SQLITE_PERM, .SQLITE_CORRUPT, .SQLITE_NOTADB:
             return true
         default: return false
         }
