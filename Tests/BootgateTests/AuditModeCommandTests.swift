@@ -111,6 +111,58 @@ struct AuditModeCommandTests {
         #expect(try place.run("sim", "show", SIMCommandTests.iccid).output.contains("192.0.2.7"))
     }
 
+    @Test("A device that came from several addresses is one row of the report's file, which an import takes as it is")
+    func severalAddresses() throws {
+        func stranger(_ endpoint: String, _ peer: String) -> AuditEvent {
+            AuditEvent(
+                .bootstrapRefused, time: 1_700_000_000_000_000, cause: .unauthorized, endpoint: endpoint, peer: peer)
+        }
+        let (first, second) = (SIMCommandTests.iccid, "8944500000000000022")
+        let place = try self.place([
+            stranger(first, "192.0.2.7:40000"), stranger(first, "[2001:db8::7]:40000"),
+            stranger(first, "192.0.2.7:40001"), stranger(second, "192.0.2.8:1"), stranger(first, "192.0.2.9:1"),
+        ])
+        let written = try place.run("audit", "report", "--csv", place.path("devices.csv"))
+        #expect(written.status == 0 && written.complaints.contains("2 devices in"))
+        let text = try String(contentsOfFile: place.path("devices.csv"), encoding: .utf8)
+        #expect(
+            text.split(separator: "\n") == [
+                "iccid,endpoint,address", "\(first),\(first),192.0.2.7 2001:db8::7 192.0.2.9",
+                "\(second),\(second),192.0.2.8",
+            ])
+        let imported = try place.run("sim", "import", place.path("devices.csv"))
+        #expect(imported.status == 0, "\(imported.complaints)")
+        let shown = try place.run("sim", "show", first).output
+        for address in ["192.0.2.7", "2001:db8::7", "192.0.2.9"] { #expect(shown.contains(address), "\(shown)") }
+    }
+
+    @Test("Key files of the same name have names of their own in a backup")
+    func keysOfOneName() throws {
+        let place = try Workplace(
+            configuration: Workplace.configuration.replacing("records.key", with: "one/my.key")
+                .replacing("audit.key", with: "two/my.key"))
+        for folder in ["one", "two"] {
+            try FileManager.default.createDirectory(atPath: place.path(folder), withIntermediateDirectories: false)
+        }
+        #expect(try place.run("sim", "add", "iccid=\(SIMCommandTests.iccid)", "key=generate").status == 0)
+        let journal = try AuditJournal(
+            AuditConfiguration(
+                state: place.path("state"), node: "edge-1", signingKey: .file(place.path("two/my.key"))),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        )
+        journal.close()
+        let result = try place.run("backup", "--with-keys", place.path("copy"))
+        #expect(result.status == 0, "\(result.complaints)")
+        #expect(result.complaints.contains("\(place.path("two/my.key")) is keys/audit-my.key in it"))
+        for (source, name) in [
+            ("one/my.key", "my.key"), ("two/my.key", "audit-my.key"), ("two/my.key.pub", "audit-my.key.pub"),
+        ] {
+            #expect(
+                try Data(contentsOf: URL(fileURLWithPath: place.path("copy/keys/\(name)")))
+                    == Data(contentsOf: URL(fileURLWithPath: place.path(source))), "\(name)")
+        }
+    }
+
     @Test("A backup says what is not in it; with the keys beside it a gateway finds everything")
     func backup() throws {
         let place = try self.place([AuditEvent(.gatewayStarted, time: 0)], configuration: Workplace.configuration)

@@ -19,17 +19,25 @@ struct BackupCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try self.config.load()
-        let keys = [configuration.records.key, configuration.audit.signingKey].compactMap { source in
-            if case .file(let path) = source { path } else { nil }
-        }
-        let present = (keys + [(keys.last ?? "") + ".pub"]).filter { FileManager.default.fileExists(atPath: $0) }
+        let keys = Self.files([configuration.records.key])
+        let signingKeys = Self.files([configuration.audit.signingKey])
         let backup = Backup(state: configuration.state, to: self.folder)
-        let summary = try reporting { try backup.run(keys: self.withKeys ? present : []) }
+        let summary = try reporting {
+            guard self.withKeys else { return try backup.run() }
+            return try backup.run(
+                keys: Self.present(keys), signingKeys: Self.present(signingKeys + signingKeys.map { $0 + ".pub" })
+            )
+        }
         Terminal.say("\(summary.files.count) files, \(summary.bytes) bytes in \(self.folder)")
         if self.withKeys {
             Terminal.complain("the keys are in it: keep it where nobody else can read it")
-        } else if !keys.isEmpty {
-            Terminal.complain("not in it: \(keys.joined(separator: ", ")); keep copies of them in another place")
+            for (path, name) in Backup.names(keys: Self.present(keys), signingKeys: Self.present(signingKeys))
+            where !path.hasSuffix("/" + name) {
+                Terminal.complain("\(path) is keys/\(name) in it: the other key has the same name")
+            }
+        } else if !(keys + signingKeys).isEmpty {
+            let all = (keys + signingKeys).joined(separator: ", ")
+            Terminal.complain("not in it: \(all); keep copies of them in another place")
         }
         Terminal.complain("not in it: the configuration \(self.config.path), and other files that it names")
         for source in [configuration.records.key, configuration.audit.signingKey] {
@@ -37,5 +45,13 @@ struct BackupCommand: AsyncParsableCommand {
                 Terminal.complain("not in it: the key in the environment variable \(name)")
             }
         }
+    }
+
+    private static func files(_ sources: [SecretSource]) -> [String] {
+        sources.compactMap { source in if case .file(let path) = source { path } else { nil } }
+    }
+
+    private static func present(_ paths: [String]) -> [String] {
+        paths.filter { FileManager.default.fileExists(atPath: $0) }
     }
 }
