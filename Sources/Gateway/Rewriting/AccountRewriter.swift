@@ -39,19 +39,19 @@ package struct AccountRewriter: Sendable {
     /// The number of the structured format that upstream used last.
     var structuredFormat: UInt16?
 
-    struct MintKey: Hashable {
+    struct MintKey: Hashable, Sendable {
         var server: String
         var shortServerID: UInt16
     }
 
-    struct MintedCredential {
+    struct MintedCredential: Sendable {
         var identity: PSKIdentity
         var key: Secret
         /// What it was minted beside, see ``AccountChange/written``.
         var written: UpstreamAccount?
     }
 
-    struct WrittenAccount {
+    struct WrittenAccount: Sendable {
         var shortServerID: UInt16
         /// It went on as upstream wrote it, because no rule is for it.
         var isKept: Bool
@@ -136,7 +136,15 @@ package struct AccountRewriter: Sendable {
         }
     }
 
-    struct Checkpoint {
+    /// The device has refused what was rewritten since `before`, and has what it had then. Credentials stay minted: the
+    /// account comes out the same when it is repeated (T30).
+    mutating func takeBack(to before: Checkpoint) {
+        self.written = before.written
+        self.bootstrapInstanceID = before.bootstrapInstanceID
+        self.arrangement = before.arrangement
+    }
+
+    struct Checkpoint: Sendable {
         var written: [UInt16: WrittenAccount]
         var bootstrapInstanceID: UInt16?
         var arrangement: Arrangement

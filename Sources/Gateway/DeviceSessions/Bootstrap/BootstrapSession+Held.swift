@@ -57,11 +57,14 @@ extension BootstrapSession {
     }
 
     private mutating func pass(
-        _ write: CoAPRequest, of path: LwM2MPath, before next: CoAPRequest, _ id: MessageLayer.RequestID,
-        wallClock: Int64, into actions: inout [Action]
+        _ write: (request: CoAPRequest, accounts: Attempt.SentAccounts?), of path: LwM2MPath, before next: CoAPRequest,
+        _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
-        self.attempt?.timeline.begins(.write(path), bytes: write.payload.count, at: wallClock)
-        self.passToDevice(id, write, isFinish: false, heldWrite: .init(path: path, next: next), into: &actions)
+        self.attempt?.timeline.begins(.write(path), bytes: write.request.payload.count, at: wallClock)
+        self.passToDevice(
+            id, write.request, isFinish: false, heldWrite: .init(path: path, next: next), accounts: write.accounts,
+            into: &actions
+        )
     }
 
     /// The device has answered the write of a held account. The server knows nothing of that write: what it hears of it
