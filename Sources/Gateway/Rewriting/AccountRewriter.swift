@@ -38,6 +38,10 @@ package struct AccountRewriter: Sendable {
     var held = HeldAccounts()
     /// The number of the structured format that upstream used last.
     var structuredFormat: UInt16?
+    /// The number of the structured format in which the device would like to be written to.
+    package var preferredFormat: UInt16?
+    /// Numbers of formats in which the device has refused to be written to.
+    var refusedFormats: Set<UInt16> = []
 
     struct MintKey: Hashable, Sendable {
         var server: String

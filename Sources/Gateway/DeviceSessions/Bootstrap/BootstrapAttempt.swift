@@ -71,6 +71,7 @@ extension BootstrapSession {
             let before: AccountRewriter.Checkpoint
             /// The one-time credentials in it.
             let identities: [PSKIdentity]
+            let format: UInt16?
             /// The device's own account is in it.
             let hasBootstrapAccount: Bool
         }

@@ -68,17 +68,17 @@ extension BootstrapSession {
     }
 
     /// The device has answered the write of a held account. The server knows nothing of that write: what it hears of it
-    /// is the answer to Finish.
+    /// is the answer to Finish. `isToRepeat`: the device did not take the format, and may take another one.
     mutating func heldAnswered(
-        _ held: Attempt.HeldWrite, _ id: MessageLayer.RequestID, _ response: CoAPResponse, now: Instant,
-        wallClock: Int64, into actions: inout [Action]
+        _ held: Attempt.HeldWrite, _ id: MessageLayer.RequestID, _ response: CoAPResponse, isToRepeat: Bool,
+        now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         self.attempt?.step = .running(nil)
         if self.attempt?.witness != nil {
             self.keptAnswered(held, response, wallClock: wallClock, into: &actions)
         } else if response.code.isSuccess {
             self.attempt?.rewriter.heldWasWritten(held.path)
-        } else {
+        } else if !isToRepeat {
             self.attempt?.rewriter.heldWasRefused(held.path)
             self.noteRefusal(
                 .deviceRefused, of: held.path.description,
@@ -87,7 +87,7 @@ extension BootstrapSession {
             )
         }
         let before = actions.count
-        if !response.code.isSuccess, self.attempt?.witness == nil, held.next.code == .post {
+        if !response.code.isSuccess, !isToRepeat, self.attempt?.witness == nil, held.next.code == .post {
             self.attempt?.timeline.begins(.finish, bytes: 0, at: wallClock)
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
         } else {

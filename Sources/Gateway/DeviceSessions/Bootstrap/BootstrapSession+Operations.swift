@@ -166,7 +166,7 @@ extension BootstrapSession {
         guard let object = written.path.objectID, object <= 1 else { return (passed, nil) }
         let identities = written.accounts.compactMap { self.attempt?.credential(in: $0)?.identity }
         let accounts = Attempt.SentAccounts(
-            before: before, identities: identities,
+            before: before, identities: identities, format: written.contentFormat,
             hasBootstrapAccount: written.accounts.contains(where: \.isBootstrapServer)
         )
         return (passed, accounts)
@@ -316,8 +316,15 @@ extension BootstrapSession {
         if let accounts = operation.accounts {
             self.attempt?.settle(accounts, isTaken: response.code.isSuccess)
         }
+        // What is held may go out in another format.
+        let isNewFormat =
+            response.code == .unsupportedContentFormat
+            && operation.accounts?.format.flatMap { self.attempt?.rewriter.formatWasRefused($0) } ?? false
         if let held = operation.heldWrite {
-            self.heldAnswered(held, operation.request, response, now: now, wallClock: wallClock, into: &actions)
+            self.heldAnswered(
+                held, operation.request, response, isToRepeat: isNewFormat, now: now, wallClock: wallClock,
+                into: &actions
+            )
             return
         }
         if response.contentFormat == ContentFormat.linkFormat.rawValue,

@@ -194,6 +194,7 @@ package struct BootstrapSession: Sendable {
         )
         if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
         self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
+        self.attempt?.rewriter.preferredFormat = PreferredFormat.number(in: query)
         if case .audit(let keepsDevice) = self.configuration.mode {
             self.attempt?.witness = Witness(keepsDevice: keepsDevice)
         }
