@@ -76,6 +76,29 @@ struct BootstrapHeldTests {
         #expect(script.ends == [nil])
     }
 
+    @Test("T14: held accounts go out in the format that the device prefers, and in TLV if it does not take that")
+    func preferredFormat() throws {
+        func formats(_ actions: [BootstrapSession.Action]) -> [UInt16?] {
+            actions.compactMap {
+                if case .requestDevice(let request) = $0 { .some(request.contentFormat) } else { nil }
+            }
+        }
+        var script = try BootstrapScript()
+        script.deviceRequests(script.nextID(), query: ["ep=meter-1", "pct=112"])
+        script.leaseGranted()
+        script.upstreamAnswers(.changed)
+        for write in Self.account { script.upstreamRequests(script.nextID(), write) }
+        let finish = script.nextID()
+        #expect(formats(script.upstreamRequests(finish, BootstrapScript.finish)) == [112])
+        script.stored()
+        let second = script.deviceAnswers(.unsupportedContentFormat)
+        #expect(formats(second) == [11542] && Self.answers(second).isEmpty && Self.stores(second).isEmpty)
+        // Neither: then the server has to know.
+        #expect(
+            script.deviceAnswers(.unsupportedContentFormat)
+                == [.answerUpstream(finish, CoAPResponse(.notAcceptable))])
+    }
+
     @Test("T38: an account that is not complete is told at Finish as 4.06 and does not reach the device")
     func incomplete() throws {
         var script = try Self.script([Self.put("1/0/5", "60")])

@@ -28,10 +28,12 @@ final class MovesStage {
     ///   - listeners: Their addresses, and what each says of connection IDs.
     ///   - repeating: After what time a message to a device is repeated; by default later than anything takes here.
     ///   - adjust: Changes what the test needs otherwise.
+    ///   - records: Whom it knows.
     ///   - now: The clock of the sessions.
     init(
         _ listeners: [(ip: String, connectionIDs: Bool?)] = [("127.0.0.1", nil)], repeating: Duration = .seconds(20),
-        adjust: (inout GatewayConfiguration) -> Void = { _ in }, now: @escaping @Sendable () -> Instant = { .now }
+        adjust: (inout GatewayConfiguration) -> Void = { _ in },
+        records: some RecordStore & CredentialStore = StagedRecords(), now: @escaping @Sendable () -> Instant = { .now }
     ) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         // Addresses that nobody else uses: what another program sends to a port's last owner does not come here.
@@ -60,7 +62,6 @@ final class MovesStage {
         configuration.pool.probe = nil
         configuration.pool.from = [IPAddress(ipv4: 0x7F4F_0002)]
         adjust(&configuration)
-        let records = StagedRecords()
         var environment = DeviceSessions.Environment(
             configuration: configuration, records: records, credentials: records, audit: self.audit, logger: logger,
             now: now, wallClock: WallClock.microseconds, seed: 1
@@ -121,7 +122,7 @@ struct StagedRecords: RecordStore, CredentialStore {
         }
     }
 
-    private static func record(_ number: Int) -> SIMRecord? {
+    static func record(_ number: Int) -> SIMRecord? {
         PSKIdentity(Self.meter(number)).map {
             SIMRecord(
                 iccid: "iccid-\(number)", endpoint: Self.meter(number), identity: $0, key: Self.key,

@@ -110,6 +110,46 @@ struct PublishedBootstrapTests {
         #expect(script.published().isEmpty)
     }
 
+    @Test("The key of an account that the device refuses is not published: it goes on with the one that it has")
+    func accountRefused() throws {
+        var script = try BootstrapScript(publishedKeys: .one)
+        script.begin()
+        let write = BootstrapScript.write(BootstrapScript.serverAccount, to: ["0", "0"])
+        guard case .store(let minted, _)? = script.upstreamRequests(script.nextID(), write).first else {
+            throw NothingStored()
+        }
+        script.stored()
+        script.deviceAnswers(.badRequest)
+        #expect(
+            script.upstreamRequests(script.nextID(), BootstrapScript.finish)
+                == [.requestDevice(BootstrapScript.finish)])
+        #expect(script.deviceAnswers(.notAcceptable).count == 1)
+        // The same account once more, and this time it is taken.
+        script.upstreamRequests(script.nextID(), write)
+        script.deviceAnswers(.changed)
+        #expect(script.upstreamRequests(script.nextID(), BootstrapScript.finish) == [.publish(minted)])
+        script.published()
+        #expect(script.deviceAnswers(.changed).last == .commit(minted, .one))
+    }
+
+    @Test("Nor is it in use after Finish, and the key of an account that it took before stays")
+    func refusedAndFinished() throws {
+        var (script, minted) = try self.written(.many)
+        script.upstreamRequests(
+            script.nextID(), BootstrapScript.write(BootstrapScript.serverAccount, to: ["0", "2"]))
+        script.deviceAnswers(.badRequest)
+        script.upstreamRequests(script.nextID(), BootstrapScript.finish)
+        #expect(script.deviceAnswers(.changed).last == .commit(minted, .many))
+
+        script.begin()
+        script.upstreamRequests(
+            script.nextID(), BootstrapScript.write(BootstrapScript.serverAccount, to: ["0", "0"]))
+        script.stored()
+        script.deviceAnswers(.badRequest)
+        script.upstreamRequests(script.nextID(), BootstrapScript.finish)
+        #expect(script.deviceAnswers(.changed).last == .releaseLease(.clean))
+    }
+
     @Test("Many keys: nothing waits but the store, which stands for the publication too; committed with Finish")
     func many() throws {
         var (script, minted) = try self.written(.many)

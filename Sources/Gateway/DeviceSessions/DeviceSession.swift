@@ -35,6 +35,8 @@ final class Handshake {
     let began: Instant
     /// What the identity stands for, once it was looked up.
     var resolution: IdentityResolution?
+    /// The generation of the records that ``resolution`` is of.
+    var recordGeneration = 0
     /// The identity has to wait here: its key is not looked at.
     var isBackedOff = false
     /// Its failure is in the journal.
@@ -82,6 +84,8 @@ final class DeviceSession {
     /// True once the device has acknowledged or answered anything: its address is not forged.
     var hasAnswered = false
     var isClosed = false
+    /// What the device has said while its record is looked at again; nil at all other times.
+    var unjudged: [[UInt8]]?
     /// Where the session was when its last audit record was written, if it has moved since.
     var movedFrom: PeerAddress?
 

@@ -65,6 +65,7 @@ extension DeviceSessions {
 
     func readPlaintext(of session: DeviceSession, now: Instant) {
         guard let dtls = session.dtls else { return }
+        if session.unjudged != nil { self.hold(dtls, of: session, now: now) }
         self.withExchanges(of: session, now: now) { events, _ in
             while dtls.read({ message in
                 if !self.trace.isEmpty { self.note(message, .fromDevice, of: session) }

@@ -172,7 +172,7 @@ extension DeviceSessions {
             return
         }
         if let known = self.fresh[identity] ?? self.identities.value(for: identity) {
-            self.provide(known, to: handshake, of: peer, now: now)
+            self.provide(known, of: self.recordGeneration, to: handshake, of: peer, now: now)
         } else if self.identityWaiters[identity] == nil {
             self.identityWaiters[identity] = [peer.key]
             self.identityQueue.append(identity)
@@ -182,9 +182,11 @@ extension DeviceSessions {
     }
 
     private func provide(
-        _ resolution: IdentityResolution, to handshake: Handshake, of peer: DevicePeer, now: Instant
+        _ resolution: IdentityResolution, of generation: Int, to handshake: Handshake, of peer: DevicePeer,
+        now: Instant
     ) {
         handshake.resolution = resolution
+        handshake.recordGeneration = generation
         self.advance(
             handshake, of: peer, handshake.dtls.provide(key: self.handshakeKey(of: resolution), now: now), now: now)
     }
@@ -214,7 +216,7 @@ extension DeviceSessions {
                     guard let peer = self.peers[key], let handshake = peer.handshake,
                         handshake.resolution == nil, handshake.dtls.identity == identity
                     else { continue }
-                    self.provide(resolution, to: handshake, of: peer, now: now)
+                    self.provide(resolution, of: generation, to: handshake, of: peer, now: now)
                 }
             }
             self.endTurn()
@@ -263,6 +265,8 @@ extension DeviceSessions {
             self.enterRegistration(session, subject, by: .credential(credential), at: relay, now: now)
             if credential.state == .pending { self.prove(credential) }
         }
+        // While the device proved its key, its SIM may have changed.
+        if handshake.recordGeneration != self.recordGeneration { self.judgeBeforeUse(session) }
         self.readPlaintext(of: session, now: now)
     }
 

@@ -67,13 +67,17 @@ extension DeviceSessions {
             if other !== session { other.bootstrap?.update(other.record) }
         }
         session.record.bootstrapPlace = place
-        // The next session of the device is to have the record as it is now.
+        // The next session of the device is to know it. All else in the memory may be newer than this session.
         let (identity, address) = (session.record.identity, session.peer.key.address.ip)
-        if case .bootstrap? = self.identities.value(for: identity) {
-            self.identities.insert(.bootstrap(session.record), for: identity)
+        if case .bootstrap(var known)? = self.identities.value(for: identity), known.iccid == iccid {
+            known.bootstrapPlace = place
+            self.identities.insert(.bootstrap(known), for: identity)
         }
-        if session.arrival == .plain, case .some(.some) = self.addresses.value(for: address) {
-            self.addresses.insert(session.record, for: address)
+        if session.arrival == .plain, case .some(.some(var known)) = self.addresses.value(for: address),
+            known.iccid == iccid
+        {
+            known.bootstrapPlace = place
+            self.addresses.insert(known, for: address)
         }
         self.placeQueue[iccid] = place
     }
@@ -223,7 +227,8 @@ extension DeviceSessions {
             case .sim(let iccid):
                 self.forgetStrangers()
                 self.identities.removeAll { $0.iccid == nil || $0.iccid == iccid }
-                self.addresses.removeAll { $0 == nil || $0?.iccid == iccid }
+                // Of all SIMs: the longest prefix decides, and this one may have taken an address from another.
+                self.addresses.removeAll()
                 await self.judgeAnew(iccid)
                 await self.followOrders(iccid: iccid)
                 await self.followTraces(iccid: iccid)
@@ -239,11 +244,13 @@ extension DeviceSessions {
         }
     }
 
-    /// Closes what a SIM may no longer have; sessions of a SIM that is still active go on with its new record.
-    private func judgeAnew(_ iccid: String) async {
+    /// Closes what a SIM may no longer have; sessions of a SIM that is still active go on with its new record. False if the
+    /// store does not tell.
+    @discardableResult
+    func judgeAnew(_ iccid: String) async -> Bool {
         let present = self.byICCID[iccid] ?? []
         let registrations = self.registrations[iccid] ?? []
-        guard !present.isEmpty || !registrations.isEmpty else { return }
+        guard !present.isEmpty || !registrations.isEmpty else { return true }
         // What is on its way to disk is nobody's yet; it is looked at when it has arrived.
         let identities = (present.flatMap(\.oneTimeIdentities) + registrations.compactMap { $0.credential?.identity })
             .filter { self.fresh[$0] == nil }
@@ -264,7 +271,7 @@ extension DeviceSessions {
             }
         } catch {
             self.failures.report(.storeUnavailable, iccid: iccid, peer: nil, now: self.environment.now())
-            return
+            return false
         }
         let now = self.environment.now()
         for session in self.byICCID[iccid] ?? [] {
@@ -293,6 +300,7 @@ extension DeviceSessions {
             }
         }
         self.endTurn()
+        return true
     }
 
     /// Why a registration may not go on. `asked`: the grants that were looked up.

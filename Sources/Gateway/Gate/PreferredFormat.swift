@@ -11,6 +11,14 @@ enum PreferredFormat {
 
     static func isParameter(_ parameter: String) -> Bool { parameter.hasPrefix("pct=") }
 
+    /// The number in the first such parameter, if its format is supported.
+    static func number(in query: [String]) -> UInt16? {
+        guard let parameter = query.first(where: self.isParameter), case .supported = PreferredFormat(parameter) else {
+            return nil
+        }
+        return UInt16(parameter.dropFirst(4))
+    }
+
     /// Of the whole parameter.
     init(_ parameter: String) {
         let digits = parameter.utf8.dropFirst(4)

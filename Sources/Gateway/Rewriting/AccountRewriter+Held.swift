@@ -68,7 +68,8 @@ extension AccountRewriter {
     /// Rewrites a held instance as ``rewrite(path:contentFormat:payload:mint:)`` does a written one.
     ///
     /// It goes out in the structured format that upstream used last in this bootstrap, because the device is thought to
-    /// take that one; TLV, which every version knows, if there was none or the resources cannot be said in it.
+    /// take that one; if there was none, the resources cannot be said in it or the device does not take it, in the one that
+    /// the device prefers; else in TLV, which every device of LwM2M 1.0 knows.
     package mutating func rewriteHeld(_ path: LwM2MPath, mint: Mint) throws(RewriteRefusal) -> RewrittenWrite {
         guard let object = path.objectID, let instance = self.held.instance(at: path) else {
             throw .broken("nothing is held for \(path)")
@@ -101,7 +102,7 @@ extension AccountRewriter {
 
     /// In the order in which they are tried.
     private func heldFormats(for instance: ObjectInstance) -> [UInt16] {
-        var formats = self.structuredFormat.map { [$0] } ?? []
+        var formats = [self.structuredFormat, self.preferredFormat].compactMap(\.self)
         let spelled = instance.resources.lazy.compactMap { resource -> UInt16? in
             switch resource.value {
             case .single: resource.spelling?.format.rawValue
@@ -109,7 +110,14 @@ extension AccountRewriter {
             }
         }.first
         if let spelled { formats.append(spelled) }
-        return formats + [ContentFormat.tlv.rawValue]
+        return formats.filter { !self.refusedFormats.contains($0) } + [ContentFormat.tlv.rawValue]
+    }
+
+    /// The device has refused a write because of its format. True if it may take another one that was not tried.
+    mutating func formatWasRefused(_ number: UInt16) -> Bool {
+        guard self.refusedFormats.insert(number).inserted else { return false }
+        return [self.structuredFormat, self.preferredFormat, ContentFormat.tlv.rawValue].compactMap(\.self)
+            .contains { !self.refusedFormats.contains($0) }
     }
 
     /// The device has taken the held instance.

@@ -42,7 +42,7 @@ extension AccountRewriter {
         guard path.objectID == 0, let held = self.held.instance(at: path), let led = self.ledBack(held) else {
             return nil
         }
-        for number in [self.structuredFormat, ContentFormat.tlv.rawValue].compactMap(\.self) {
+        for number in [self.structuredFormat, self.preferredFormat, ContentFormat.tlv.rawValue].compactMap(\.self) {
             let format = ContentFormat(rawValue: number)
             guard let payload = try? PayloadCodec.encode(.instance(led), format, at: path) else { continue }
             return CoAPRequest(.put, path: path.segments, contentFormat: number, payload: payload)

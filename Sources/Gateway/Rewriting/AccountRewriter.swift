@@ -38,20 +38,24 @@ package struct AccountRewriter: Sendable {
     var held = HeldAccounts()
     /// The number of the structured format that upstream used last.
     var structuredFormat: UInt16?
+    /// The number of the structured format in which the device would like to be written to.
+    package var preferredFormat: UInt16?
+    /// Numbers of formats in which the device has refused to be written to.
+    var refusedFormats: Set<UInt16> = []
 
-    struct MintKey: Hashable {
+    struct MintKey: Hashable, Sendable {
         var server: String
         var shortServerID: UInt16
     }
 
-    struct MintedCredential {
+    struct MintedCredential: Sendable {
         var identity: PSKIdentity
         var key: Secret
         /// What it was minted beside, see ``AccountChange/written``.
         var written: UpstreamAccount?
     }
 
-    struct WrittenAccount {
+    struct WrittenAccount: Sendable {
         var shortServerID: UInt16
         /// It went on as upstream wrote it, because no rule is for it.
         var isKept: Bool
@@ -136,7 +140,15 @@ package struct AccountRewriter: Sendable {
         }
     }
 
-    struct Checkpoint {
+    /// The device has refused what was rewritten since `before`, and has what it had then. Credentials stay minted: the
+    /// account comes out the same when it is repeated (T30).
+    mutating func takeBack(to before: Checkpoint) {
+        self.written = before.written
+        self.bootstrapInstanceID = before.bootstrapInstanceID
+        self.arrangement = before.arrangement
+    }
+
+    struct Checkpoint: Sendable {
         var written: [UInt16: WrittenAccount]
         var bootstrapInstanceID: UInt16?
         var arrangement: Arrangement

@@ -37,6 +37,8 @@ extension BootstrapSession {
             let request: MessageLayer.RequestID
             let isFinish: Bool
             var isWrite = false
+            /// Set for a write of accounts.
+            var accounts: SentAccounts?
             var stage: Stage
             /// What the server wants to know from the device.
             var question: Question?
@@ -63,6 +65,17 @@ extension BootstrapSession {
             let next: CoAPRequest
         }
 
+        /// A write of objects 0 or 1 that the device has not answered yet.
+        struct SentAccounts: Sendable {
+            /// What the rewriter knew of the device before, which still holds if it refuses the write.
+            let before: AccountRewriter.Checkpoint
+            /// The one-time credentials in it.
+            let identities: [PSKIdentity]
+            let format: UInt16?
+            /// The device's own account is in it.
+            let hasBootstrapAccount: Bool
+        }
+
         struct Held: Sendable {
             let id: MessageLayer.RequestID
             let request: CoAPRequest
@@ -84,6 +97,8 @@ extension BootstrapSession {
         /// Requests of the server that came before the device had its 2.04 (T5), or while another was at the device (T7).
         var held: [Held] = []
         var minted: [OneTimeCredential] = []
+        /// Those of ``minted`` whose accounts the device has not taken: it goes on with the keys that it had.
+        var untaken: Set<PSKIdentity> = []
         var pack: Pack?
         /// For servers whose accounts the device got without a key.
         var granted: [PlainGrant] = []
@@ -95,6 +110,10 @@ extension BootstrapSession {
         var storing = 0
         /// Why something that the server wrote was refused: the cause of the end, if nothing better follows.
         var refusal: FailureCause?
+        /// The device has refused an account, or Finish after accounts: it may have its own where nobody thinks.
+        var isRefusedByDevice = false
+        /// The device has refused the bootstrap account that went out last, and has not said since where its own is.
+        var lostBootstrapAccount = false
         /// Finish must not pass for a reason that no repeated write can heal; ``AccountRewriter/mayFinish`` tells the
         /// other reasons (T42).
         var mustNotFinish = false
@@ -139,6 +158,9 @@ extension BootstrapSession {
 
         var hasMinted: Bool { !self.minted.isEmpty || !self.granted.isEmpty }
 
+        /// Whether the device has taken anything that this bootstrap has minted.
+        var hasHandedOut: Bool { self.minted.count > self.untaken.count || !self.granted.isEmpty }
+
         /// Finish may go on to the device, as far as what was written is concerned.
         var mayFinish: Bool { !self.mustNotFinish && self.rewriter.mayFinish }
 
@@ -175,13 +197,26 @@ extension BootstrapSession {
         /// The first refusal is the cause that is told at the end.
         mutating func noteRefusal(_ cause: FailureCause) { self.refusal = self.refusal ?? cause }
 
-        /// The new credentials for servers that terminate DTLS themselves and hold as many keys of an endpoint as `keys` says.
+        /// The device has answered a write of accounts. What it refuses it does not have.
+        mutating func settle(_ accounts: SentAccounts, isTaken: Bool) {
+            if accounts.hasBootstrapAccount { self.lostBootstrapAccount = !isTaken }
+            if isTaken {
+                self.untaken.subtract(accounts.identities)
+            } else {
+                self.isRefusedByDevice = self.isRefusedByDevice || self.rewriter.hasWrittenAccounts
+                self.rewriter.takeBack(to: accounts.before)
+            }
+        }
+
+        /// The new credentials for servers that terminate DTLS themselves and hold as many keys of an endpoint as `keys`
+        /// says, as far as the device has taken them.
         func published(
             _ keys: GatewayConfiguration.KeysPerEndpoint, under configuration: GatewayConfiguration
         ) -> [OneTimeCredential] {
             guard configuration.servers.contains(where: { $0.publishedKeys == keys }) else { return [] }
             return self.minted.filter { credential in
-                configuration.servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
+                guard !self.untaken.contains(credential.identity) else { return false }
+                return configuration.servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
             }
         }
 

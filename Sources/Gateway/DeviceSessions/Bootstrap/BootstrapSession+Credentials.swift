@@ -47,6 +47,14 @@ extension BootstrapSession {
     }
 }
 
+extension BootstrapSession.Attempt {
+    /// The one-time credential that goes out in this account, if any.
+    func credential(in account: AccountChange) -> OneTimeCredential? {
+        guard account.after.securityMode == SecurityMode.preSharedKey.name else { return nil }
+        return self.minted.last { account.isFor($0) && $0.written == account.written }
+    }
+}
+
 extension AccountChange {
     fileprivate func isFor(_ credential: OneTimeCredential) -> Bool {
         self.server == credential.server && self.shortServerID == credential.shortServerID

@@ -81,6 +81,7 @@ extension BootstrapSession {
         case .instance(let instance):
             self.attempt?.place = .instance(instance)
             self.attempt?.rewriter.bootstrapInstanceID = instance
+            self.attempt?.lostBootstrapAccount = false
             self.remember(.instance(instance), wallClock: wallClock, into: &actions)
         case .none:
             // There is nothing to spare, until the server writes one.
@@ -91,17 +92,24 @@ extension BootstrapSession {
         }
     }
 
-    /// The device has taken the accounts of this bootstrap: what was written is what it has now.
+    /// The device has finished with the accounts of this bootstrap: what it has taken is what it has now. Where it has
+    /// refused its own, nobody knows.
     mutating func learnFromFinish(wallClock: Int64, into actions: inout [Action]) {
+        guard self.attempt?.lostBootstrapAccount == false else {
+            self.remember(.unknown, wallClock: wallClock, into: &actions)
+            return
+        }
         guard let instance = self.attempt?.rewriter.bootstrapInstanceID else { return }
         self.remember(.instance(instance), wallClock: wallClock, into: &actions)
     }
 
-    /// The device has refused its accounts. It may be another one than before, in which its own account is elsewhere.
+    /// The device has refused its accounts. It may be another one than before, in which its own account is elsewhere. What
+    /// ended the bootstrap after that does not matter.
     mutating func forgetPlace(
         of attempt: Attempt, after cause: FailureCause, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard cause == .deviceRefused || cause == .finishRefused, attempt.rewriter.hasWrittenAccounts else { return }
+        let ends = (cause == .deviceRefused || cause == .finishRefused) && attempt.rewriter.hasWrittenAccounts
+        guard attempt.isRefusedByDevice || ends else { return }
         self.remember(.unknown, wallClock: wallClock, into: &actions)
     }
 

@@ -57,25 +57,28 @@ extension BootstrapSession {
     }
 
     private mutating func pass(
-        _ write: CoAPRequest, of path: LwM2MPath, before next: CoAPRequest, _ id: MessageLayer.RequestID,
-        wallClock: Int64, into actions: inout [Action]
+        _ write: (request: CoAPRequest, accounts: Attempt.SentAccounts?), of path: LwM2MPath, before next: CoAPRequest,
+        _ id: MessageLayer.RequestID, wallClock: Int64, into actions: inout [Action]
     ) {
-        self.attempt?.timeline.begins(.write(path), bytes: write.payload.count, at: wallClock)
-        self.passToDevice(id, write, isFinish: false, heldWrite: .init(path: path, next: next), into: &actions)
+        self.attempt?.timeline.begins(.write(path), bytes: write.request.payload.count, at: wallClock)
+        self.passToDevice(
+            id, write.request, isFinish: false, heldWrite: .init(path: path, next: next), accounts: write.accounts,
+            into: &actions
+        )
     }
 
     /// The device has answered the write of a held account. The server knows nothing of that write: what it hears of it
-    /// is the answer to Finish.
+    /// is the answer to Finish. `isToRepeat`: the device did not take the format, and may take another one.
     mutating func heldAnswered(
-        _ held: Attempt.HeldWrite, _ id: MessageLayer.RequestID, _ response: CoAPResponse, now: Instant,
-        wallClock: Int64, into actions: inout [Action]
+        _ held: Attempt.HeldWrite, _ id: MessageLayer.RequestID, _ response: CoAPResponse, isToRepeat: Bool,
+        now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         self.attempt?.step = .running(nil)
         if self.attempt?.witness != nil {
             self.keptAnswered(held, response, wallClock: wallClock, into: &actions)
         } else if response.code.isSuccess {
             self.attempt?.rewriter.heldWasWritten(held.path)
-        } else {
+        } else if !isToRepeat {
             self.attempt?.rewriter.heldWasRefused(held.path)
             self.noteRefusal(
                 .deviceRefused, of: held.path.description,
@@ -84,7 +87,7 @@ extension BootstrapSession {
             )
         }
         let before = actions.count
-        if !response.code.isSuccess, self.attempt?.witness == nil, held.next.code == .post {
+        if !response.code.isSuccess, !isToRepeat, self.attempt?.witness == nil, held.next.code == .post {
             self.attempt?.timeline.begins(.finish, bytes: 0, at: wallClock)
             actions.append(.answerUpstream(id, CoAPResponse(.notAcceptable)))
         } else {

@@ -113,8 +113,10 @@ extension BootstrapSession {
         into actions: inout [Action]
     ) {
         do throws(RewriteRefusal) {
-            let passed = try self.rewritten(.upstream(request, path: path), wallClock: wallClock, into: &actions)
-            self.passToDevice(id, passed, isFinish: false, into: &actions)
+            let (passed, accounts) = try self.rewritten(
+                .upstream(request, path: path), wallClock: wallClock, into: &actions
+            )
+            self.passToDevice(id, passed, isFinish: false, accounts: accounts, into: &actions)
         } catch {
             actions.append(.answerUpstream(id, CoAPResponse(CoAPCode(rawValue: error.code))))
             self.noteRefusal(error, of: "/" + path.joined(separator: "/"), wallClock: wallClock, into: &actions)
@@ -127,11 +129,13 @@ extension BootstrapSession {
         case held(LwM2MPath)
     }
 
-    /// The write that the device gets. What was minted for it is on its way to the store.
+    /// The write that the device gets, and what depends on its answer. What was minted for it is on its way to the store.
     mutating func rewritten(
         _ source: WriteSource, wallClock: Int64, into actions: inout [Action]
-    ) throws(RewriteRefusal) -> CoAPRequest {
-        guard let endpoint = self.attempt?.endpoint else { throw .broken("there is no bootstrap") }
+    ) throws(RewriteRefusal) -> (CoAPRequest, Attempt.SentAccounts?) {
+        guard let endpoint = self.attempt?.endpoint, let before = self.attempt?.rewriter.checkpoint else {
+            throw .broken("there is no bootstrap")
+        }
         var minted: [OneTimeCredential] = []
         let iccid = self.subject.record.iccid
         let policy = self.configuration.credentials
@@ -157,7 +161,15 @@ extension BootstrapSession {
         var passed = CoAPRequest(.put, path: written.path.segments)
         if let format = written.contentFormat { passed.options.append(.contentFormat, uint: UInt32(format)) }
         passed.payload = written.payload
-        return passed
+        // Not the device's before it has taken them.
+        self.attempt?.untaken.formUnion(minted.map(\.identity))
+        guard let object = written.path.objectID, object <= 1 else { return (passed, nil) }
+        let identities = written.accounts.compactMap { self.attempt?.credential(in: $0)?.identity }
+        let accounts = Attempt.SentAccounts(
+            before: before, identities: identities, format: written.contentFormat,
+            hasBootstrapAccount: written.accounts.contains(where: \.isBootstrapServer)
+        )
+        return (passed, accounts)
     }
 
     // MARK: - Finish
@@ -167,7 +179,7 @@ extension BootstrapSession {
     ) {
         // A Finish that was meant for an earlier bootstrap may come late. The device would finish with accounts that open
         // no door any more (T3).
-        let isStale = self.mayHoldDiscarded && self.attempt?.hasMinted == false
+        let isStale = self.mayHoldDiscarded && self.attempt?.hasHandedOut == false
         guard self.attempt?.mayFinish == true, !isStale else {
             // The server may correct what was refused and finish again; until then the device must not.
             self.noteUnfinished(wallClock: wallClock, into: &actions)
@@ -282,14 +294,14 @@ extension BootstrapSession {
 
     mutating func passToDevice(
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, isFinish: Bool, question: Attempt.Question? = nil,
-        heldWrite: Attempt.HeldWrite? = nil,
+        heldWrite: Attempt.HeldWrite? = nil, accounts: Attempt.SentAccounts? = nil,
         into actions: inout [Action]
     ) {
         let isWrite = request.code == .put
         self.attempt?.step = .running(
             Attempt.Operation(
-                request: id, isFinish: isFinish, isWrite: isWrite, stage: .atDevice, question: question,
-                heldWrite: heldWrite
+                request: id, isFinish: isFinish, isWrite: isWrite, accounts: accounts, stage: .atDevice,
+                question: question, heldWrite: heldWrite
             )
         )
         actions.append(.requestDevice(request))
@@ -301,8 +313,18 @@ extension BootstrapSession {
     ) {
         guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
         self.attempt?.timeline.answered(response.code, bytes: response.payload.count, at: wallClock)
+        if let accounts = operation.accounts {
+            self.attempt?.settle(accounts, isTaken: response.code.isSuccess)
+        }
+        // What is held may go out in another format.
+        let isNewFormat =
+            response.code == .unsupportedContentFormat
+            && operation.accounts?.format.flatMap { self.attempt?.rewriter.formatWasRefused($0) } ?? false
         if let held = operation.heldWrite {
-            self.heldAnswered(held, operation.request, response, now: now, wallClock: wallClock, into: &actions)
+            self.heldAnswered(
+                held, operation.request, response, isToRepeat: isNewFormat, now: now, wallClock: wallClock,
+                into: &actions
+            )
             return
         }
         if response.contentFormat == ContentFormat.linkFormat.rawValue,
@@ -346,6 +368,7 @@ extension BootstrapSession {
             // 4.06: the server may correct the configuration and finish again (spec 1.7).
             self.attempt?.finishReachedDevice = false
             self.attempt?.noteRefusal(.finishRefused)
+            if self.attempt?.rewriter.hasWrittenAccounts == true { self.attempt?.isRefusedByDevice = true }
             if let attempt = self.attempt { self.restore(attempt, into: &actions) }
             self.attempt?.isPublished = false
         }

@@ -11,7 +11,7 @@ package import Timing
 /// new ones are proven (T10, T39).
 extension BootstrapSession {
     /// Whether any server is said to know packs.
-    package var offersPacks: Bool { self.configuration.bootstrap.upstreams.contains(where: \.packs) }
+    package var offersPacks: Bool { self.nextConfiguration.bootstrap.upstreams.contains(where: \.packs) }
 
     /// A new request for a pack. It supersedes a running bootstrap.
     package mutating func packRequested(
@@ -26,7 +26,7 @@ extension BootstrapSession {
             actions.append(.answerDevice(id, CoAPResponse(.notAcceptable)))
             return
         }
-        let mode = self.configuration.mode
+        let mode = self.nextConfiguration.mode
         switch Gate.verdict(on: request, record: self.subject.record, arrival: self.subject.arrival, mode: mode) {
         case .refuse(let cause): self.refuse(id, DeviceAnswer.response(to: cause), cause, wallClock, into: &actions)
         case .refuseFormat:
@@ -56,11 +56,11 @@ extension BootstrapSession {
         finding: BootstrapFinding? = nil, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
         var inherited = self.supersede(wallClock: wallClock, into: &actions)
-        if inherited?.packs == false {
+        let upstreams = self.configuration.bootstrap.upstreams.filter(\.packs)
+        if let upstream = inherited, !upstreams.contains(upstream) {
             actions.append(.releaseLease(.parked))
             inherited = nil
         }
-        let upstreams = self.configuration.bootstrap.upstreams.filter(\.packs)
         self.begin(id, endpoint: endpoint, query: query, upstreams: upstreams, now: now, wallClock: wallClock)
         self.attempt?.pack = .requested(accept: accept)
         self.attempt?.timeline.isForPack()

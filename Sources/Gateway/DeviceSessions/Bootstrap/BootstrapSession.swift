@@ -73,7 +73,11 @@ package struct BootstrapSession: Sendable {
     var subject: Subject
     /// Shared by all sessions: a copy in each would be larger than the rest of it.
     private var shared: Shared<GatewayConfiguration>
+    /// What the next bootstrap follows, if the running one began with another.
+    private var next: Shared<GatewayConfiguration>?
     var configuration: GatewayConfiguration { self.shared.value }
+    /// The one that a request of the device is judged by: of the bootstrap that it would begin.
+    var nextConfiguration: GatewayConfiguration { (self.next ?? self.shared).value }
     /// Changed where it stands. Copying it out and back would count references to all that it holds, with every event.
     var attempt: Attempt?
     private var nextNumber = 0
@@ -94,10 +98,16 @@ package struct BootstrapSession: Sendable {
     /// The record has changed; what comes from now on is judged by the new one.
     package mutating func update(_ record: SIMRecord) { self.subject.record = record }
 
-    /// The next bootstrap is to follow this configuration; one that runs goes on with the one that it began with.
+    /// The next bootstrap is to follow this configuration, also one that supersedes another; one that runs goes on with
+    /// the one that it began with.
     package mutating func adopt(_ configuration: Shared<GatewayConfiguration>) {
-        guard !self.isRunning, self.shared !== configuration else { return }
-        self.shared = configuration
+        self.next = self.shared === configuration ? nil : configuration
+        if !self.isRunning { self.followNext() }
+    }
+
+    private mutating func followNext() {
+        guard let next = self.next.take() else { return }
+        self.shared = next
     }
 
     /// True between a Bootstrap-Request that was let through and its end.
@@ -135,7 +145,7 @@ package struct BootstrapSession: Sendable {
         _ id: MessageLayer.RequestID, _ request: CoAPRequest, now: Instant, wallClock: Int64,
         into actions: inout [Action]
     ) {
-        let mode = self.configuration.mode
+        let mode = self.nextConfiguration.mode
         switch Gate.verdict(on: request, record: self.subject.record, arrival: self.subject.arrival, mode: mode) {
         case .refuse(let cause):
             actions.append(.answerDevice(id, DeviceAnswer.response(to: cause)))
@@ -158,8 +168,12 @@ package struct BootstrapSession: Sendable {
         _ id: MessageLayer.RequestID, endpoint: String, query: [String], would: FailureCause? = nil, now: Instant,
         wallClock: Int64, into actions: inout [Action]
     ) {
-        let inherited = self.supersede(wallClock: wallClock, into: &actions)
+        var inherited = self.supersede(wallClock: wallClock, into: &actions)
         let upstreams = self.configuration.bootstrap.upstreams
+        if let upstream = inherited, !upstreams.contains(upstream) {
+            actions.append(.releaseLease(.parked))
+            inherited = nil
+        }
         self.begin(id, endpoint: endpoint, query: query, upstreams: upstreams, now: now, wallClock: wallClock)
         actions.append(.journal(self.event(.bootstrapRequested, wallClock, endpoint: endpoint)))
         if let would { self.wouldRefuse(would, wallClock: wallClock, into: &actions) }
@@ -180,6 +194,7 @@ package struct BootstrapSession: Sendable {
         )
         if self.subject.record.bootstrapPlace == .untold { self.attempt?.place = .untold }
         self.attempt?.rewriter.hasPriorities = query.contains { EnablerVersion.hasPriorities($0) == true }
+        self.attempt?.rewriter.preferredFormat = PreferredFormat.number(in: query)
         if case .audit(let keepsDevice) = self.configuration.mode {
             self.attempt?.witness = Witness(keepsDevice: keepsDevice)
         }
@@ -187,10 +202,12 @@ package struct BootstrapSession: Sendable {
         self.startTimer(now)
     }
 
-    /// Ends the running bootstrap in favour of a new request. Returns the server whose lease the new one goes on with.
+    /// Ends the running bootstrap in favour of a new request, under the configuration that it began with; from here on the
+    /// new one's counts. Returns the server whose lease the new one may go on with.
     mutating func supersede(
         wallClock: Int64, into actions: inout [Action]
     ) -> GatewayConfiguration.Upstream? {
+        defer { self.followNext() }
         guard let old = self.endAttempt() else { return nil }
         if case .running(.some(let operation)) = old.step, operation.isAtDevice { actions.append(.cancelDeviceRequest) }
         if case .requesting = old.step { actions.append(.cancelUpstreamRequest) }
