@@ -129,7 +129,8 @@ final class SharedTransactions<Context>: Sendable {
             for complete in completions { complete() }
         } catch {
             let failure = self.file.explain(error)
-            if StoreFile.isAtFault(error) {
+            // Of a damaged file one page may be the bad one: what does not touch it fares better alone.
+            if StoreFile.isAtFault(error), failure.kind != .damaged || entries.count == 1 {
                 self.state.withLock { $0.failure = failure }
                 for entry in entries { entry.fail(failure) }
             } else if entries.count == 1 {
