@@ -34,7 +34,9 @@ extension Records {
                 await self.attempt(logger) { try await self.settle(into: journal) }
                 if CredentialLife.threshold(.seconds(3600), now: self.configuration.clock()) > swept {
                     swept = self.configuration.clock()
-                    await self.attempt(logger) { journal.record(self.events(of: try await self.sweep())) }
+                    await self.attempt(logger) {
+                        try await self.sweep { journal.record(self.events(of: $0)) }
+                    }
                 }
             }
         }
@@ -43,27 +45,9 @@ extension Records {
     /// Brings what commands changed into the journal and into `credentials.db`.
     package func settle(into journal: AuditJournal) async throws {
         try await self.emptyOutbox(into: journal)
-        while true {
-            let (revoked, hasMore) = try await self.applyRevocations()
-            let now = self.configuration.clock()
-            journal.record(
-                revoked.map { revoked in
-                    let credential = revoked.credential
-                    return AuditEvent(
-                        .credentialRevoked,
-                        time: now,
-                        cause: revoked.cause,
-                        iccid: credential.iccid,
-                        endpoint: credential.endpoint,
-                        detail: [
-                            .init("server", .text(credential.server)),
-                            .init("ssid", .integer(Int64(credential.shortServerID))),
-                            .init("key", .text(KeyFingerprint.text(of: credential.key))),
-                        ]
-                    )
-                }
-            )
-            if !hasMore { return }
+        var hasMore = true
+        while hasMore {
+            hasMore = try await self.applyRevocations { journal.record(self.events(of: $0)) }
         }
     }
 
@@ -75,21 +59,40 @@ extension Records {
             let rows = try await self.maintenance.run { try self.outbox.rows(limit: 500) }
             guard !rows.isEmpty else { return }
             let news = rows.filter { !journal.isTold($0.uid) }
-            if !news.isEmpty {
-                let taken = journal.enqueue(news.map(\.event))
-                try await journal.synchronize()
-                journal.markTold(news.prefix(taken).map(\.uid))
-                guard taken == news.count else {
-                    throw RecordsError(
-                        .unavailable,
-                        source: .gateway,
-                        "the audit journal has no room",
-                        remedy: "check its disk"
-                    )
-                }
+            let taken = journal.enqueue(news.map(\.event))
+            // What the journal has taken it writes as soon as it can; the next try must not hand it over once more.
+            journal.markTold(news.prefix(taken).map(\.uid))
+            // Also for those that were told before a crash: the disk need not have them.
+            try await journal.synchronize()
+            guard taken == news.count else {
+                throw RecordsError(
+                    .unavailable,
+                    source: .gateway,
+                    "the audit journal has no room",
+                    remedy: "check its disk"
+                )
             }
             try await self.maintenance.run { try self.outbox.remove(rows) }
             journal.forgetTold(rows.map(\.uid))
+        }
+    }
+
+    private func events(of revoked: [RevokedCredential]) -> [AuditEvent] {
+        let now = self.configuration.clock()
+        return revoked.map { revoked in
+            let credential = revoked.credential
+            return AuditEvent(
+                .credentialRevoked,
+                time: now,
+                cause: revoked.cause,
+                iccid: credential.iccid,
+                endpoint: credential.endpoint,
+                detail: [
+                    .init("server", .text(credential.server)),
+                    .init("ssid", .integer(Int64(credential.shortServerID))),
+                    .init("key", .text(KeyFingerprint.text(of: credential.key))),
+                ]
+            )
         }
     }
 

@@ -184,12 +184,10 @@ extension Records {
     /// look-ups judge time by themselves, so nothing depends on when. Works in small commits, of `part` rows each; a task that
     /// is cancelled leaves the rest to the next sweep.
     ///
-    /// - Returns: the credentials that time has ended.
-    @discardableResult
-    package func sweep(part: Int = 1_000) async throws -> [OneTimeCredential] {
+    /// - Parameter tell: is given the credentials that time has ended, part by part, as soon as that is on disk.
+    package func sweep(part: Int = 1_000, telling tell: ([OneTimeCredential]) -> Void = { _ in }) async throws {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let grantTable = self.grantTable
-        var ended: [OneTimeCredential] = []
         var position: CredentialTable.Place? = .init(iccid: "", server: "", id: 0)
         while let start = position, !Task.isCancelled {
             let (next, some) = try await self.commits.run { statements in
@@ -203,7 +201,8 @@ extension Records {
                 )
             }
             position = next
-            ended += some
+            // At once: what is committed cannot be found again when a later part fails.
+            tell(some)
         }
         var most = part
         while most == part, !Task.isCancelled {
@@ -215,7 +214,6 @@ extension Records {
                 )
             }
         }
-        return ended
     }
 
     /// How long a mark that was applied stays in force, for a bootstrap that was minting while the SIM was suspended.
@@ -225,8 +223,10 @@ extension Records {
     /// respect a mark at once; this makes it last and tells what ended. Works through a part of the marks: to be called
     /// until it finds no more.
     ///
-    /// - Returns: the credentials that lived until now, and whether there are more marks.
-    package func applyRevocations() async throws -> (revoked: [RevokedCredential], hasMore: Bool) {
+    /// - Parameter tell: is given the credentials that lived until now as soon as their end is on disk: if a later step
+    ///   fails, nothing would find them again.
+    /// - Returns: whether there are more marks.
+    package func applyRevocations(telling tell: ([RevokedCredential]) -> Void = { _ in }) async throws -> Bool {
         let (table, clock) = (self.credentialTable, self.configuration.clock)
         let limit = 500
         let start = clock()
@@ -236,7 +236,7 @@ extension Records {
         let marks = try await self.maintenance.run {
             try self.sims.pendingRevocations(outside: span, limit: limit)
         }
-        guard !marks.isEmpty else { return ([], false) }
+        guard !marks.isEmpty else { return false }
         let grantTable = self.grantTable
         let revoked = try await self.commits.run { statements in
             let now = clock()
@@ -255,7 +255,8 @@ extension Records {
                 ).map { RevokedCredential(credential: $0, cause: mark.cause) }
             }
         }
+        tell(revoked)
         try await self.maintenance.run { try self.sims.settleRevocations(marks, outside: span) }
-        return (revoked, marks.count == limit)
+        return marks.count == limit
     }
 }

@@ -12,8 +12,8 @@ package struct RecordsConfiguration: Sendable {
     /// Default endpoint client name of a record.
     package var endpoint: NamePattern = .iccid
     package var lifetimes = CredentialLifetimes()
-    /// How long a credential waits for others to share its commit, 0 to 5 ms; twice as long where many come. With the
-    /// commit itself, about 1 ms, the default makes 5 or 9.
+    /// How long a credential waits for others to share its commit, 0 to 5 ms. With the commit itself, about 1 ms, the
+    /// default makes 5.
     package var commitWindow: Duration = .milliseconds(4)
     /// How often the change feed looks at the store, at least every second.
     package var changeInterval: Duration = .milliseconds(250)

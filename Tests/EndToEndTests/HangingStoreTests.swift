@@ -23,6 +23,26 @@ struct HangingStoreTests {
         }
     }
 
+    @Test("A gateway starts beside an import that keeps the records, and tells afterwards what commands had changed")
+    func startsBesideAnImport() async throws {
+        try await Stage.run { stage in
+            let (gateway, _, _) = try await stage.everything()
+            let sim = try await stage.addSIM(to: gateway)
+            try await gateway.record("sim.changed", of: sim)
+            gateway.program.signal(SIGTERM)
+            #expect(try await gateway.program.exit(within: .seconds(30)) == 0)
+            _ = try await stage.sim(["set", sim.iccid, "note=moved"], at: gateway)
+            let holder = try await stage.hold("changes", of: ["sims.db"])
+            let again = try await stage.restart(gateway)
+            let device = try stage.device(stage.credentials(sim, at: again) + ["--once"])
+            #expect(try await device.exit(within: .seconds(60)) == 0)
+            holder.letGo()
+            // The first one is of the time before.
+            try await again.journal.event("sim.changed", number: 2)
+            try await stage.verifyJournal(of: again)
+        }
+    }
+
     @Test("Where it does not end, the bootstrap fails closed and monitoring says so, until it does")
     func hangsForLong() async throws {
         try await Stage.run { stage in

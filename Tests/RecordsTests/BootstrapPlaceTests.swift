@@ -45,7 +45,7 @@ struct BootstrapPlaceTests {
         _ = try records.sims.set(ICCID(iccid(1)), SIMFields([.note: "moved"]), by: "test")
         #expect(try await self.place(records, 1) == .instance(4))
         try records.sims.remove(ICCID(iccid(1)), by: "test")
-        _ = try await records.applyRevocations()
+        try await records.revoked()
         _ = try records.sims.add(fields(1), by: "test")
         #expect(try await self.place(records, 1) == .unknown)
     }

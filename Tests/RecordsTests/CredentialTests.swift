@@ -263,8 +263,8 @@ struct CredentialStoreTests {
         #expect(try await self.state("a", records) == nil)
         self.clock.now += 1
         try await self.mint("b", in: records)
-        #expect(try await records.applyRevocations().revoked.map(\.credential.identity.text) == ["a"])
-        #expect(try await records.applyRevocations().revoked.isEmpty)
+        #expect(try await records.revoked().map(\.credential.identity.text) == ["a"])
+        #expect(try await records.revoked().isEmpty)
         #expect(try await self.state("a", records) == nil)
         #expect(try await self.state("b", records) == .pending)
     }
@@ -276,12 +276,12 @@ struct CredentialStoreTests {
         let late = try credential("late", at: self.clock.now)
         self.clock.now += 1
         _ = try records.sims.setStatus(.suspended, of: sim, by: "test")
-        _ = try await records.applyRevocations()
+        try await records.revoked()
         try await records.store([late])
         _ = try records.sims.setStatus(.active, of: sim, by: "test")
         #expect(try await self.state("late", records) == nil)
         self.clock.advance(days: 1)
-        #expect(try await records.applyRevocations().revoked.count == 1)
+        #expect(try await records.revoked().count == 1)
         let marks = try await records.sims.pool.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM revocations") }
         #expect(marks == 0)
         #expect(try await self.state("late", records) == nil)
@@ -295,7 +295,7 @@ struct CredentialStoreTests {
         #expect(try await self.state("a", records) == nil)
         _ = try records.sims.add(fields(1), by: "test")
         #expect(try await self.state("a", records) == nil)
-        _ = try await records.applyRevocations()
+        try await records.revoked()
         #expect(try await self.state("a", records) == nil)
     }
 
@@ -305,7 +305,7 @@ struct CredentialStoreTests {
         try await self.mint("a", in: records)
         self.clock.advance(days: -1)
         _ = try records.sims.setStatus(.suspended, of: try ICCID(iccid(1)), by: "test")
-        _ = try await records.applyRevocations()
+        try await records.revoked()
         _ = try records.sims.setStatus(.active, of: try ICCID(iccid(1)), by: "test")
         #expect(try await self.state("a", records) == nil)
     }

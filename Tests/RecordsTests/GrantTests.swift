@@ -148,7 +148,7 @@ struct GrantTests {
             _ = try records.sims.setStatus(.active, of: sim, by: "test")
         }
         #expect(try await self.found(records) == nil)
-        _ = try await records.applyRevocations()
+        try await records.revoked()
         #expect(try await self.found(records) == nil)
         self.clock.now += 1
         try await self.grant(records, id: 2)

@@ -86,9 +86,35 @@ struct MaintenanceTests {
         try await journal.flush()
         try FileManager.default.createDirectory(atPath: self.scratch.segmentPath(2), withIntermediateDirectories: true)
         _ = try records.sims.add(fields(1), by: "ana")
-        await #expect(throws: RecordsError.self) { try await records.settle(into: journal) }
+        for _ in 0..<3 { await #expect(throws: RecordsError.self) { try await records.settle(into: journal) } }
         #expect(try records.outbox.rows(limit: 9).count == 1)
+        // Once there is room again, each stands in the journal once.
+        try FileManager.default.removeItem(atPath: self.scratch.segmentPath(2))
+        try await records.settle(into: journal)
+        #expect(try records.outbox.rows(limit: 9).isEmpty)
         journal.close()
+        #expect(try self.events() == ["bootstrap.requested", "sim.changed"])
+    }
+
+    @Test("What was revoked is told although the marks cannot be settled, and once")
+    func settlingFails() async throws {
+        let records = try self.scratch.records { $0.busyTimeout = .milliseconds(1) }
+        let journal = try self.scratch.journal()
+        let sim = try ICCID(iccid(1))
+        _ = try records.sims.add(fields(1), by: "ana")
+        try await records.store([try credential("a")])
+        _ = try records.sims.setStatus(.suspended, of: sim, by: "ana")
+        try await records.emptyOutbox(into: journal)
+        // Another process that writes the SIM records keeps them to itself.
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        let other = try DatabaseQueue(path: self.scratch.state + "/sims.db", configuration: configuration)
+        try await other.writeWithoutTransaction { try $0.execute(sql: "BEGIN IMMEDIATE") }
+        await #expect(throws: RecordsError.self) { try await records.settle(into: journal) }
+        try await other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
+        try await records.settle(into: journal)
+        journal.close()
+        #expect(try self.events() == ["sim.changed", "sim.changed", "credential.revoked"])
     }
 
     @Test("Upkeep hears of a change by another process and ends with its task")

@@ -121,7 +121,7 @@ struct PublicationTests {
         case "remove": try records.sims.remove(sim, by: "test")
         default: try records.revokeCredentials(of: sim, server: "trackers", by: "test")
         }
-        _ = try await records.applyRevocations()
+        try await records.revoked()
         #expect(try await self.steps(records) == ["withdraw one"])
         #expect(try await self.lines(records) == 0)
     }
@@ -139,7 +139,7 @@ struct PublicationTests {
         try await records.discard([c.identity])
         #expect(try await self.steps(records).sorted() == ["nothing", "nothing", "withdraw c"])
         self.clock.advance(days: 8)
-        #expect(try await records.sweep().map(\.state) == [.replaced])
+        #expect(try await records.swept().map(\.state) == [.replaced])
         #expect(try await self.steps(records).sorted() == ["nothing", "withdraw a"])
         #expect(try await self.lines(records) == 1)
     }

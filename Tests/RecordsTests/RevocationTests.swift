@@ -38,12 +38,12 @@ struct RevocationTests {
         let records = try await self.open()
         try records.revokeCredentials(of: try ICCID(iccid(1)), server: "meters", by: "test")
         #expect(try await self.alive(records) == "--x-")
-        let (revoked, _) = try await records.applyRevocations()
+        let revoked = try await records.revoked()
         #expect(revoked.map(\.credential.identity.text) == ["a", "b"])
         #expect(revoked.map(\.cause) == [.revoked, .revoked])
         #expect(try await self.alive(records) == "--x-")
         self.clock.advance(days: 1)
-        _ = try await records.applyRevocations()
+        try await records.revoked()
         #expect(try await self.alive(records) == "--x-")
         try await records.store([try credential("c", at: self.clock.now)])
         #expect(try await records.resolve(identities: [#require(PSKIdentity("c"))])[0] != .unknown)
@@ -54,7 +54,7 @@ struct RevocationTests {
         let records = try await self.open()
         #expect(try records.revokeCredential("a", by: "test").digits == iccid(1))
         #expect(try await self.alive(records) == "-bxg")
-        #expect(try await records.applyRevocations().revoked.map(\.credential.identity.text) == ["a"])
+        #expect(try await records.revoked().map(\.credential.identity.text) == ["a"])
         #expect(try await self.alive(records) == "-bxg")
     }
 
@@ -62,7 +62,7 @@ struct RevocationTests {
     func causes(status: SIMRecord.Status) async throws {
         let records = try await self.open()
         _ = try records.sims.setStatus(status, of: try ICCID(iccid(1)), by: "test")
-        let causes = Set(try await records.applyRevocations().revoked.map(\.cause))
+        let causes = Set(try await records.revoked().map(\.cause))
         #expect(causes == [status == .suspended ? .suspended : .retired])
     }
 
@@ -70,7 +70,7 @@ struct RevocationTests {
     func nobody() async throws {
         let records = try await self.open()
         try records.sims.remove(try ICCID(iccid(1)), by: "test")
-        #expect(Set(try await records.applyRevocations().revoked.map(\.cause)) == [.removed])
+        #expect(Set(try await records.revoked().map(\.cause)) == [.removed])
         #expect(throws: RecordsError.self) {
             try records.revokeCredentials(of: try ICCID(iccid(2)), server: nil, by: "test")
         }
@@ -113,7 +113,7 @@ struct RevocationTests {
     func list() async throws {
         let records = try await self.open()
         try records.revokeCredentials(of: try ICCID(iccid(1)), server: "trackers", by: "test")
-        _ = try await records.applyRevocations()
+        try await records.revoked()
         var page = CredentialLister.Page()
         page.server = "meters"
         #expect(try records.credentials.list(page).listings.map(\.identity?.text) == ["b", "a"])

@@ -134,3 +134,21 @@ final class ManualClock: Sendable {
 
     func advance(days: Int64) { self.now += days * 86_400_000_000 }
 }
+
+extension Records {
+    /// One pass over the marks, and what it ended.
+    @discardableResult
+    func revoked() async throws -> [RevokedCredential] {
+        var all: [RevokedCredential] = []
+        _ = try await self.applyRevocations { all += $0 }
+        return all
+    }
+
+    /// One sweep, and what it ended.
+    @discardableResult
+    func swept() async throws -> [OneTimeCredential] {
+        var all: [OneTimeCredential] = []
+        try await self.sweep { all += $0 }
+        return all
+    }
+}

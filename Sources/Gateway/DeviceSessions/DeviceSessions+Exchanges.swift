@@ -23,16 +23,29 @@ extension DeviceSessions {
         self.noteKnown(peer.key)
         self.counters.sessionsOpened += 1
         var siblings = self.byICCID[record.iccid] ?? []
-        // A registered one goes last: its device may sleep behind it.
         if siblings.count >= self.configuration.limits.sessionsPerSIM,
-            let oldest = siblings.first(where: { !($0.registration?.relay.isRegistered ?? false) }) ?? siblings.first
+            let victim = self.expendable(among: siblings, isProven: arrival == .dtls)
         {
-            self.end(oldest, cause: .limit, now: now)
+            self.end(victim, cause: .limit, now: now)
             siblings = self.byICCID[record.iccid] ?? []
         }
         siblings.append(session)
         self.byICCID[record.iccid] = siblings
         return session
+    }
+
+    /// Which session of a SIM goes for a new one. A newcomer whose address nobody has proven may be forged: it ends nothing
+    /// but plain sessions that nobody has proven either, and idle ones. Nil: it has to stay out.
+    func expendable(among siblings: [DeviceSession], isProven: Bool) -> DeviceSession? {
+        let plain = siblings.filter { $0.arrival == .plain && $0.registration == nil }
+        if let least = plain.first(where: { !$0.hasAnswered })
+            ?? plain.first(where: { !($0.bootstrap?.isRunning ?? false) })
+        {
+            return least
+        }
+        guard isProven else { return nil }
+        // A registered one goes last: its device may sleep behind it.
+        return siblings.first { !($0.registration?.relay.isRegistered ?? false) } ?? siblings.first
     }
 
     /// A datagram of a live session.

@@ -73,16 +73,26 @@ extension DeviceSessions {
         }
         let source = Self.source(of: key.address.ip)
         guard !self.isDraining, self.unanswered[source, default: 0] < self.configuration.limits.unansweredPerSource,
-            self.sessionCount < self.configuration.limits.sessions ?? .max
+            self.sessionCount < self.configuration.limits.sessions ?? .max, self.hasRoom(for: record)
         else {
             self.refuse(bytes, from: peer, because: self.isDraining ? .shutdown : .limit, now: now)
             return
         }
         self.peers[key] = peer
         self.unanswered[source, default: 0] += 1
+        self.unansweredCount += 1
         let session = self.open(peer, .plain, nil, record, options: .undecided, now: now)
         session.bootstrap = self.makeBootstrap(for: session)
         self.receive(bytes, for: session, now: now)
+    }
+
+    /// Sources can be forged: those that nobody has proven take a quarter of all places at most, and end no session of their
+    /// SIM behind which somebody is.
+    private func hasRoom(for record: SIMRecord) -> Bool {
+        let limits = self.configuration.limits
+        guard self.unansweredCount < (limits.sessions ?? .max) / 4 else { return false }
+        let siblings = self.byICCID[record.iccid] ?? []
+        return siblings.count < limits.sessionsPerSIM || self.expendable(among: siblings, isProven: false) != nil
     }
 
     /// Answers a request of an unknown source with 4.00, and one for which there is no room with 5.03, and keeps nothing.
@@ -130,6 +140,7 @@ extension DeviceSessions {
 
     func releaseUnanswered(_ session: DeviceSession) {
         let source = Self.source(of: session.peer.key.address.ip)
+        self.unansweredCount -= 1
         let count = self.unanswered[source, default: 1] - 1
         self.unanswered[source] = count > 0 ? count : nil
     }

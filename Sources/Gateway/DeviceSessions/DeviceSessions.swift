@@ -129,7 +129,9 @@ package actor DeviceSessions: LoopActor {
     var discarded = ResolutionCache<String, Bool>(capacity: DeviceSessions.cacheCapacity)
     /// Moves with every change of the records: an answer that was asked for before a change is not remembered.
     var recordGeneration = 0
+    /// Plain sessions that nobody has proven, by source, and all of them.
     var unanswered: [UInt64: Int] = [:]
+    var unansweredCount = 0
 
     /// What an earlier run has left, until the listeners are bound.
     var restoration: Restoration?

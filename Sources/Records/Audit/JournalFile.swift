@@ -25,11 +25,12 @@ final class JournalFile {
     private var size: Int64
     /// Bytes of the buffer that are written.
     private var written = 0
-    private var isSynchronized = true
-    /// Bytes of the segment that the disk has.
-    private var durable: Int64
-    /// A flush has failed: the system may have dropped what it had taken, and would call the next flush a success.
-    private var hasFlushFailed = false
+    private var isSynchronized = false
+    /// Bytes of the segment that the disk is known to have.
+    private var durable: Int64 = 0
+    /// A flush has failed: the system may have dropped what it had taken, and would call the next flush a success. True at
+    /// the start: what the last run wrote was read from the system's memory, and how its flushes went is not known.
+    private var hasFlushFailed = true
     private let flush: (Int32) -> Int32
 
     /// Gets each record when it is written.
@@ -57,7 +58,6 @@ final class JournalFile {
         self.encoder = JournalEncoder(node: node, seq: recovery.seq, previous: recovery.previous)
         self.segment = recovery.segment
         self.size = recovery.length
-        self.durable = recovery.length
         self.flush = flush
         self.unsigned = recovery.unsigned
         let path = segments.path(recovery.segment)

@@ -158,7 +158,7 @@ private struct FieldReader {
         guard let given = self.fields[field] else { return existing }
         let text = given.trimmingSpaces()
         if text.isEmpty { return nil }
-        guard text.utf8.count <= limit, text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F }) else {
+        guard text.utf8.count <= limit, !text.unicodeScalars.contains(where: \.isControl) else {
             throw RecordsError(
                 .badData,
                 "\(field.rawValue): longer than \(limit) bytes, or with control characters",

@@ -1,5 +1,16 @@
 internal import Gateway
 
+extension Unicode.Scalar {
+    /// Control characters (C0, DEL, C1), line separators and marks of writing direction. In a text from outside they could
+    /// make a terminal move its cursor, or a line read otherwise than it is.
+    package var isControl: Bool {
+        switch self.value {
+        case 0..<0x20, 0x7F..<0xA0, 0x200E...0x200F, 0x2028...0x202E, 0x2066...0x2069: true
+        default: false
+        }
+    }
+}
+
 /// Writes JSON into one buffer that is used again and again.
 ///
 /// Texts may come from the network, and the output may end on somebody's terminal, so every control character

@@ -6,8 +6,7 @@ internal import Synchronization
 /// Lets accesses to one file that come together share a transaction, and, where they write, one flush to disk.
 ///
 /// One thread does the work, so nothing here blocks an event loop or the cooperative pool. The first access that comes
-/// after a pause waits for the window to pass; those that come while a transaction runs make up the next one. Where many
-/// come, the window is twice as long: a bootstrap among many waits for its turn anyway, and shares more. If a shared
+/// after a pause waits for the window to pass; those that come while a transaction runs make up the next one. If a shared
 /// transaction fails, each access is tried on its own, so that a bad one does not take the others with it. Where the
 /// file itself is at fault (no room, a lock that another process keeps) they all fail at once: none would fare better
 /// alone, and each would wait for the lock anew.
@@ -34,8 +33,6 @@ final class SharedTransactions<Context>: Sendable {
     private let context: @Sendable (Database) throws -> Context
     private let state = Mutex(State())
     private let work = DispatchSemaphore(value: 0)
-    /// So many accesses in one transaction are many.
-    private static var crowd: Int { 4 }
     private let ended = DispatchSemaphore(value: 0)
 
     /// - Parameters:
@@ -96,20 +93,17 @@ final class SharedTransactions<Context>: Sendable {
 
     private func run() {
         var context: Context?
-        var isCrowded = false
         while true {
             self.work.wait()
             let isClosed = self.state.withLock { $0.isClosed }
             if !isClosed, self.window > .zero {
-                let window = isCrowded ? self.window * 2 : self.window
-                Thread.sleep(forTimeInterval: Double(window.components.attoseconds) / 1e18)
+                Thread.sleep(forTimeInterval: Double(self.window.components.attoseconds) / 1e18)
             }
             let entries = self.state.withLock { state in
                 defer { state.entries.removeAll(keepingCapacity: true) }
                 return state.entries
             }
             if !entries.isEmpty { self.commit(entries, &context) }
-            isCrowded = entries.count >= Self.crowd
             if isClosed { break }
         }
         // Statements must be gone before their connection is.

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Glibc
+internal import Records
 
 /// Results go to standard output, everything else to standard error.
 enum Terminal {
@@ -53,7 +54,7 @@ enum Terminal {
 
     /// Text from outside, fit for a terminal: control characters would move its cursor or worse.
     static func printable(_ text: String) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? "?" : $0 }))
+        String(String.UnicodeScalarView(text.unicodeScalars.map { $0.isControl ? "?" : $0 }))
     }
 }
 

@@ -29,8 +29,14 @@ struct ServeService: Service {
     static var node: String { ProcessInfo.processInfo.hostName }
 
     func run() async throws {
-        // What commands changed while no gateway ran counts from the first datagram on.
-        try await self.records.settle(into: self.journal)
+        // What commands changed while no gateway ran counts from the first datagram on: look-ups respect it by themselves.
+        // A store that another process keeps, or a disk that is full, holds up what is written of it, and no device.
+        do { try await self.records.settle(into: self.journal) } catch let error as RecordsError
+            where error.kind == .unavailable
+        {
+            self.logger.warning(
+                "what commands changed is not in the journal yet; it is tried again", metadata: ["cause": "\(error)"])
+        }
         let maintenance = Task { await self.records.maintain(into: self.journal, logger: self.logger) }
         let publications = PublicationDesk(
             publisher: self.publisher, store: self.records, audit: self.journal, wallClock: WallClock.microseconds,
