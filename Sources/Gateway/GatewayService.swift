@@ -17,6 +17,8 @@ extension BoundListener: CustomStringConvertible {
 
 /// The gateway as something that runs: sockets, sessions and pool of one shard, from start to stop.
 package final class GatewayService: Sendable {
+    private static let seeds: @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+
     private let configuration: GatewayConfiguration
     private let environment: DeviceSessions.Environment
     private let loop: any EventLoop
@@ -35,7 +37,7 @@ package final class GatewayService: Sendable {
         var environment = DeviceSessions.Environment(
             configuration: configuration.withLimits(), records: records, credentials: credentials,
             publications: publications, audit: audit, logger: logger,
-            now: { .now }, wallClock: WallClock.microseconds, seed: UInt64.random(in: .min ... .max)
+            now: { .now }, wallClock: WallClock.microseconds, seeds: Self.seeds
         )
         environment.rebootstraps = rebootstraps
         environment.traces = traces
@@ -61,7 +63,7 @@ package final class GatewayService: Sendable {
         let pool = UpstreamPool(
             loop: self.loop, policy: self.configuration.pool,
             transmission: self.configuration.upstreamTransmission, dtls: self.configuration.dtls, logger: self.logger,
-            seed: UInt64.random(in: .min ... .max)
+            seeds: Self.seeds
         )
         let sessions = try DeviceSessions(loop: self.loop, pool: pool, environment: self.environment)
         await pool.attach(sessions)

@@ -134,6 +134,25 @@ struct RelayingTests {
         #expect(old.receive(next).contains(.dropped(.unexpectedResponse)))
     }
 
+    @Test("No request gets the token of an observation that began in another layer", arguments: [true, false])
+    func adoptedToken(isSentOnce: Bool) throws {
+        var old = Script(seed: 1)
+        let (_, sent) = old.send(CoAPRequest(.get, path: ["3", "0"], observe: 0))
+        let request = try #require(transmitted(sent).first)
+        _ = old.receive(
+            CoAPMessage(
+                type: .acknowledgement, code: .content, messageID: request.messageID, token: request.token,
+                options: options(adding: [(6, [10])])
+            )
+        )
+        // The same seed: it would draw the same tokens.
+        var new = Script(seed: 1)
+        _ = new.layer.adopt(old.layer.takeObservations())
+        let next = isSentOnce ? [self.sendOnce(&new, self.read).datagram].compactMap { $0 } : new.send(self.read).1
+        let message = try #require(transmitted(next).first)
+        #expect(message.code == .get && message.token != request.token)
+    }
+
     @Test("While the path has not decided, only what neither kind of endpoint takes is refused")
     func undecided() throws {
         // Elective and unsafe; critical and safe; critical and unsafe.

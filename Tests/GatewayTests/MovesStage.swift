@@ -15,6 +15,8 @@ import Timing
 final class MovesStage {
     static let node: UInt8 = 5
     static let shard: UInt8 = 2
+    /// Of the seeds of its sessions.
+    static let seed: UInt64 = 1
 
     let sessions: DeviceSessions
     let listeners: [Listener]
@@ -27,13 +29,13 @@ final class MovesStage {
     /// - Parameters:
     ///   - listeners: Their addresses, and what each says of connection IDs.
     ///   - repeating: After what time a message to a device is repeated; by default later than anything takes here.
+    ///   - records: What the stores say.
     ///   - adjust: Changes what the test needs otherwise.
-    ///   - records: Whom it knows.
     ///   - now: The clock of the sessions.
     init(
         _ listeners: [(ip: String, connectionIDs: Bool?)] = [("127.0.0.1", nil)], repeating: Duration = .seconds(20),
-        adjust: (inout GatewayConfiguration) -> Void = { _ in },
-        records: some RecordStore & CredentialStore = StagedRecords(), now: @escaping @Sendable () -> Instant = { .now }
+        records: some RecordStore & CredentialStore = StagedRecords(),
+        adjust: (inout GatewayConfiguration) -> Void = { _ in }, now: @escaping @Sendable () -> Instant = { .now }
     ) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         // Addresses that nobody else uses: what another program sends to a port's last owner does not come here.
@@ -64,14 +66,14 @@ final class MovesStage {
         adjust(&configuration)
         var environment = DeviceSessions.Environment(
             configuration: configuration, records: records, credentials: records, audit: self.audit, logger: logger,
-            now: now, wallClock: WallClock.microseconds, seed: 1
+            now: now, wallClock: WallClock.microseconds, seeds: TestSeeds(Self.seed).next
         )
         environment.node = Self.node
         environment.shard = Self.shard
         let loop = self.group.next()
         self.pool = UpstreamPool(
             loop: loop, policy: configuration.pool, transmission: configuration.upstreamTransmission, logger: logger,
-            seed: 2
+            seeds: TestSeeds(2).next
         )
         self.sessions = try DeviceSessions(loop: loop, pool: self.pool, environment: environment)
         await self.pool.attach(self.sessions)
@@ -103,6 +105,9 @@ final class MovesStage {
 /// The SIMs 1 to 9: `meter-N` bootstraps, `registered-N` registers; all have one key.
 struct StagedRecords: RecordStore, CredentialStore {
     static let key = Secret([UInt8](repeating: 0x5A, count: 16))
+    /// Every address is SIM 1's, and it has leave to register over the plain port.
+    var hasGrants = false
+
     static func meter(_ number: Int) -> String { "meter-\(number)" }
     static func registered(_ number: Int) -> String { "registered-\(number)" }
 
@@ -135,7 +140,7 @@ struct StagedRecords: RecordStore, CredentialStore {
     static let plainAddress = "127.79.0.9"
 
     func resolve(addresses: [IPAddress]) async throws -> [SIMRecord?] {
-        addresses.map { $0 == IPAddress(Self.plainAddress) ? Self.record(1) : nil }
+        addresses.map { self.hasGrants || $0 == IPAddress(Self.plainAddress) ? Self.record(1) : nil }
     }
 
     func record(iccid: String) async throws -> SIMRecord? { nil }
@@ -144,7 +149,14 @@ struct StagedRecords: RecordStore, CredentialStore {
     func store(_ credentials: [OneTimeCredential], grants: [PlainGrant]) async throws -> [OneTimeCredential] { [] }
     func prove(_ identity: PSKIdentity) async throws -> [OneTimeCredential] { [] }
     func discard(_ identities: [PSKIdentity], grants: [Int64]) async throws {}
-    func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?] { keys.map { _ in nil } }
+    func grants(for keys: [PlainGrant.Key]) async throws -> [PlainGrant?] {
+        keys.map { key in
+            self.hasGrants
+                ? PlainGrant(
+                    id: 1, key: key, endpoint: Self.meter(1), shortServerID: 1111, state: .active, mintedAt: 0
+                ) : nil
+        }
+    }
     func prove(grant id: Int64) async throws -> [PlainGrant] { [] }
 }
 

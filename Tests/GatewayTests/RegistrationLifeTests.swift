@@ -100,6 +100,7 @@ struct RegistrationLifeTests {
         _ = script.ask(2, CoAPRequest(.post, path: ["rd", "5"]))
         let out = script.play { $0.leaseBroken(.upstreamUnreachable, wallClock: 0, into: &$1) }
         #expect(out.deviceAnswer?.code == .serviceUnavailable)
+        #expect(out.count { if case .answerDevice = $0 { true } else { false } } == 1)
         #expect(out.journal(.registrationClosed)?.cause == .upstreamUnreachable)
         #expect(!out.contains(.releaseLease) && !script.relay.isRegistered)
     }

@@ -106,6 +106,33 @@ struct RegistrationRelayTests {
         #expect(answered == [.answerDevice(Script.id(1), CoAPResponse(.notFound)), .releaseLease])
     }
 
+    @Test("What a server asks for while such an Update is with it does not get into the next registration")
+    func strayObservation() throws {
+        var script = try Script()
+        _ = script.ask(1, CoAPRequest(.post, path: ["rd", "5"], isConfirmable: false))
+        script.play { $0.leaseGranted(into: &$1) }
+        script.observe(9)
+        _ = script.serverAsks(10, CoAPRequest(.get, path: ["3"]))
+        let answered = script.answer(1, CoAPResponse(.notFound))
+        #expect(answered.contains(.cancelDevice(Script.exchange(9))))
+        #expect(answered.contains(.cancelDevice(Script.exchange(10))) && answered.last == .releaseLease)
+        // The layer of the next lease gives the same numbers to other requests.
+        script.register(as: 2)
+        script.play { relay, _ in relay.upstreamSuperseded(Script.id(9)) }
+        let next = script.serverAsks(11, CoAPRequest(.get, path: ["3"]))
+        #expect(next.requestToDevice?.origin.replacing == nil && next.requestToDevice != nil)
+    }
+
+    @Test("A request that waits behind such an Update goes with its lease")
+    func strayHeld() throws {
+        var script = try Script()
+        _ = script.ask(1, CoAPRequest(.post, path: ["rd", "5"]))
+        script.play { $0.leaseGranted(into: &$1) }
+        #expect(script.serverAsks(9, CoAPRequest(.get, path: ["3"])).requestToDevice == nil)
+        let answered = script.answer(1, CoAPResponse(.notFound))
+        #expect(answered == [.answerDevice(Script.id(1), CoAPResponse(.notFound)), .releaseLease])
+    }
+
     @Test("An Update of a registration that is not known here does without a lease that is not to be had")
     func strayWithoutLease() throws {
         var script = try Script()
@@ -138,6 +165,8 @@ struct RegistrationRelayTests {
         send.options.append(.uriHost, string: "edge.example.net")
         send.options.append(.uriPort, uint: 5684)
         send.options.append(.noResponse, uint: 26)
+        // Notifications would come to nobody.
+        send.observe = 0
         send.options.append(.hopLimit, uint: 16)
         expected.options.append(.hopLimit, uint: 15)
         let unknown = CoAPOptionNumber(rawValue: 2044)
@@ -222,13 +251,34 @@ struct RegistrationRelayTests {
         #expect(!script.relay.isRegistered)
     }
 
+    @Test("A request that is with the server when its registration ends gets an answer", arguments: [true, false])
+    func openRequest(isDeregistered: Bool) throws {
+        var script = try Script()
+        script.register()
+        _ = script.ask(2, CoAPRequest(.post, path: ["dp"], payload: [1]))
+        let out: [Script.Action]
+        if isDeregistered {
+            _ = script.ask(3, CoAPRequest(.delete, path: ["rd", "5"]))
+            out = script.answer(3, CoAPResponse(.deleted))
+        } else {
+            let later = script.now + .seconds(200)
+            out = script.play { $0.handleDeadline(now: later, wallClock: 0, into: &$1) }
+        }
+        #expect(!script.relay.isRegistered && out.last == .releaseLease)
+        let answer = DeviceAnswer.response(to: .upstreamUnreachable)
+        #expect(out.filter { $0 == .answerDevice(Script.id(2), answer) }.count == 1)
+    }
+
     @Test("An Update that the server does not know ends the registration, and the next Register keeps the socket")
     func unknownUpdate() throws {
         var script = try Script()
         script.register()
+        script.observe(9)
         _ = script.ask(2, CoAPRequest(.post, path: ["rd", "5"]))
         let out = script.answer(2, CoAPResponse(.notFound))
         #expect(!script.relay.isRegistered && !out.contains(.releaseLease))
+        // The server has forgotten its observations with it, and the next registration begins without.
+        #expect(out.contains(.cancelDevice(Script.exchange(9))) && out.contains(.disownUpstream(Script.id(9))))
         #expect(script.ask(3, Script.register()).requestToServer == Script.register())
     }
 

@@ -94,7 +94,21 @@ struct RegistrationServerTests {
         #expect(notified == [.notifyUpstream(Script.id(9), second, isConfirmable: isConfirmable)])
         #expect(script.play { $0.upstreamCancelled(Script.id(9), into: &$1) } == [.cancelDevice(Script.exchange(9))])
         let late = script.play { $0.deviceNotified(Script.exchange(9), second, isConfirmable: false, into: &$1) }
-        #expect(late.isEmpty)
+        // Nobody's any more, and the device shall hear so.
+        #expect(late == [.cancelDevice(Script.exchange(9))])
+    }
+
+    @Test("An observation whose end is held back when the registration ends is over as well")
+    func heldCancellation() throws {
+        var script = try Script()
+        script.register()
+        script.observe(9)
+        _ = script.ask(2, CoAPRequest(.post, path: ["dp"], payload: [1]))
+        script.play { relay, _ in relay.upstreamSuperseded(Script.id(9)) }
+        let held = script.serverAsks(10, CoAPRequest(.get, path: ["3", "0", "13"], observe: 1))
+        #expect(held.requestToDevice == nil)
+        let out = script.play { $0.end(cause: .revoked, wallClock: 0, into: &$1) }
+        #expect(out.contains(.cancelDevice(Script.exchange(9))))
     }
 
     @Test("GET with Observe 1 goes to the device with the token of the observation")

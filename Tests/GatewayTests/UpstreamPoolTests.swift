@@ -52,6 +52,18 @@ struct UpstreamPoolTests {
         try await pool.stop()
     }
 
+    @Test("Each socket draws a seed of its own from the source")
+    func seeds() async throws {
+        let server = try TestSocket()
+        let pool = await PoolFixture(idle: 3)
+        await pool.pool.start([PoolFixture.upstream(server.address)])
+        let seeds = pool.seeds
+        let (opened, drawn) = await pool.sessions.call { ($0.counters.socketsOpened, seeds.drawn) }
+        // One more for the times that the pool draws itself.
+        #expect(opened >= 3 && drawn == opened + 1)
+        try await pool.stop()
+    }
+
     @Test("T1: message IDs go on counting from one device to the next on the same socket")
     func messageIDsContinue() async throws {
         let server = try TestSocket()

@@ -73,6 +73,7 @@ final class PoolFixture {
     let group: MultiThreadedEventLoopGroup
     let pool: UpstreamPool
     let sessions: TestSessions
+    let seeds = TestSeeds(7)
     private var iterator: AsyncStream<Happening>.Iterator
 
     init(
@@ -102,7 +103,7 @@ final class PoolFixture {
             capacity: capacity,
             resolver: resolver,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            seed: 7
+            seeds: self.seeds.next
         )
         self.sessions = TestSessions(pool: self.pool)
         self.iterator = self.sessions.happenings.makeAsyncIterator()

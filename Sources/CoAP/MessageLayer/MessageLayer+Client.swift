@@ -47,10 +47,7 @@ extension MessageLayer {
         into events: inout [Event]
     ) -> ExchangeID {
         let id = ExchangeID(serial: self.nextSerial())
-        var token = CoAPToken(self.generator.next())
-        if let observation, let index = self.observations.firstIndex(where: { $0.id == observation }) {
-            token = self.observations.remove(at: index).token
-        }
+        let token = self.token(replacing: observation)
         guard self.exchanges.count < Limit.openExchanges else {
             events.append(.failed(id, .overloaded))
             return id
@@ -95,6 +92,22 @@ extension MessageLayer {
             events.append(.transmit(datagram))
         }
         return id
+    }
+
+    /// The token of this observation, which ends with that; without one a token that nothing else has, observations
+    /// included that were made in another layer.
+    mutating func token(replacing observation: ExchangeID?) -> CoAPToken {
+        if let observation, let index = self.observations.firstIndex(where: { $0.id == observation }) {
+            return self.observations.remove(at: index).token
+        }
+        while true {
+            let token = CoAPToken(self.generator.next())
+            if !self.observations.contains(where: { $0.token == token })
+                && !self.exchanges.contains(where: { $0.token == token })
+            {
+                return token
+            }
+        }
     }
 
     /// Sends an empty CON. Ends with `.pong` or `.failed`.

@@ -72,10 +72,7 @@ extension MessageLayer {
             self.exchanges.count < Limit.openExchanges, let messageID = self.issueMessageID(now: now)
         else { return self.send(request, replacing: observation, now: now, into: &events) }
         let id = ExchangeID(serial: self.nextSerial())
-        var token = CoAPToken(self.generator.next())
-        if let observation, let index = self.observations.firstIndex(where: { $0.id == observation }) {
-            token = self.observations.remove(at: index).token
-        }
+        let token = self.token(replacing: observation)
         let datagram = CoAPCodec.encode(
             .confirmable,
             request.code,

@@ -62,7 +62,7 @@ package struct MessageLayer: Sendable {
 
     /// - Parameters:
     ///   - options: what happens to options that are not understood.
-    ///   - seed: from the system's generator; it makes tokens unpredictable. In tests any number.
+    ///   - seed: from the system's generator, for this layer alone: see ``SeededGenerator``. In tests any number.
     package init(parameters: TransmissionParameters, options: OptionPolicy, seed: UInt64) {
         self.parameters = parameters
         self.optionPolicy = options

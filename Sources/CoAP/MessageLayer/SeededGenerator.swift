@@ -1,7 +1,9 @@
 /// SplitMix64: eight bytes of state, so that every peer can have a generator of its own.
 ///
-/// It draws timeouts, the first message ID and tokens. A token is one whole output: whoever has not seen the datagrams
-/// of a peer cannot guess it as long as the seed comes from the system's generator (RFC 7252, section 5.3.1).
+/// It draws timeouts, the first message ID and tokens. A token is one whole output, and an output tells the state, so the
+/// peer itself can foresee all that its layer will draw. Whoever has not seen its datagrams cannot (RFC 7252, section
+/// 5.3.1), as long as each layer's seed is drawn from the system's generator by itself: seeds that follow from one another
+/// would tell the tokens of one peer to the next, and run through the same outputs.
 struct SeededGenerator: RandomNumberGenerator, Sendable {
     private var state: UInt64
 

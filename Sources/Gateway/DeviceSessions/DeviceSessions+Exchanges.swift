@@ -149,6 +149,7 @@ extension DeviceSessions {
         case .response(let exchange, let response):
             self.noteAnswer(of: session)
             guard let response = Self.screened(response, to: exchange, of: session) else {
+                session.layer.cancel(exchange)
                 self.fail(exchange, .unusableResponse, of: session, &work)
                 return
             }
@@ -158,8 +159,17 @@ extension DeviceSessions {
                 self.deviceAnswered(exchange, response, of: session, &work)
             }
         case .notification(let exchange, let response, let isConfirmable):
-            guard let response = Self.screened(response, to: exchange, of: session) else { return }
-            session.registration?.relay.deviceNotified(
+            guard let registration = session.registration else {
+                // Nobody's any more: the next one is rejected.
+                session.layer.cancel(exchange)
+                return
+            }
+            guard let response = Self.screened(response, to: exchange, of: session) else {
+                session.layer.cancel(exchange)
+                self.fail(exchange, .unusableResponse, of: session, &work)
+                return
+            }
+            registration.relay.deviceNotified(
                 exchange, response, isConfirmable: isConfirmable, into: &work.registration
             )
         case .failed(let exchange, let failure): self.fail(exchange, failure, of: session, &work)

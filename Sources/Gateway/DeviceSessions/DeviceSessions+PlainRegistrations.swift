@@ -101,12 +101,18 @@ extension DeviceSessions {
         let (admission, would) = Gate.registrationVerdict(
             on: request, record: session.record, grant: grant, mode: self.configuration.mode
         )
-        switch admission {
+        var grant = grant
+        if would != nil, case .admit(let endpoint) = admission {
+            grant = self.watchedGrant(of: session, endpoint: endpoint, server: rule.name)
+        }
+        var verdict = admission
+        if case .admit = admission, self.isSecure(session.record, grant) {
+            verdict = .refuse(.notBootstrapped, .forbidden)
+        }
+        switch verdict {
         case .admit(let endpoint):
             self.noteAnswer(of: session)
-            var grant = grant
             if let would {
-                grant = self.watchedGrant(of: session, endpoint: endpoint, server: rule.name)
                 self.note(would, of: session, endpoint: endpoint, at: rule, wallClock: work.wallClock)
             }
             guard let grant else { return }
@@ -139,6 +145,15 @@ extension DeviceSessions {
         }
         self.carryOut(consume work, for: session)
         self.schedule(session.peer)
+    }
+
+    /// Whether the device has a registration with this account over DTLS. A source address, which may be forged, does not
+    /// take that away from it, unless the operator says that the SIM is a plain device's.
+    private func isSecure(_ record: SIMRecord, _ grant: PlainGrant?) -> Bool {
+        guard let grant, record.profile != .plain else { return false }
+        return self.registrations[record.iccid]?.contains {
+            $0.arrival == .dtls && $0.server == grant.key.server && $0.shortServerID == grant.shortServerID
+        } ?? false
     }
 
     /// The server whose registrations come in at this port: the one that the listener names, or the only one.

@@ -86,11 +86,13 @@ extension DeviceSessions {
 
     /// Ends a registration, whether its device has a session or not.
     func endRegistration(_ registration: Registration, cause: FailureCause, now: Instant) {
-        if let session = registration.session { session.registration = nil }
-        registration.session = nil
         var work = self.beginWork(now: now)
         registration.relay.end(cause: cause, wallClock: work.wallClock, into: &work.registration)
+        // With its session, which may live on: the device's requests get their answers, its notifications are rejected.
         self.carryOut(consume work, for: registration)
+        if let session = registration.session { session.registration = nil }
+        registration.session = nil
+        self.followLife(of: registration)
     }
 
     func lifetimeDue(_ registration: Registration, now: Instant) {

@@ -29,19 +29,20 @@ package actor DeviceSessions: LoopActor {
         package var now: @Sendable () -> Instant
         /// UTC, microseconds since 1970.
         package var wallClock: @Sendable () -> Int64
-        /// Seed of message IDs, tokens and retransmission times.
-        package var seed: UInt64
+        /// Seeds of message IDs, tokens and retransmission times, one for each message layer: from the system's generator,
+        /// because a device can tell the seed of its own layer from its tokens. In tests any sequence.
+        package var seeds: @Sendable () -> UInt64
         /// What connection IDs start with: whoever routes datagrams to several nodes, and a node to its shards, looks there.
         package var node: UInt8 = 0
         package var shard: UInt8 = 0
-        /// What else connection IDs consist of. It must not tell anything about ``seed``: they are sent in clear.
+        /// What else connection IDs consist of. It must not tell anything about ``seeds``: they are sent in clear.
         package var randomBits: @Sendable () -> UInt64 = { .random(in: .min ... .max) }
 
         package init(
             configuration: GatewayConfiguration, records: any RecordStore, credentials: any CredentialStore,
             publications: PublicationDesk? = nil, audit: any AuditSink, logger: Logger,
             now: @escaping @Sendable () -> Instant,
-            wallClock: @escaping @Sendable () -> Int64, seed: UInt64
+            wallClock: @escaping @Sendable () -> Int64, seeds: @escaping @Sendable () -> UInt64
         ) {
             self.configuration = configuration
             self.records = records
@@ -51,7 +52,7 @@ package actor DeviceSessions: LoopActor {
             self.logger = logger
             self.now = now
             self.wallClock = wallClock
-            self.seed = seed
+            self.seeds = seeds
         }
     }
 
@@ -93,7 +94,6 @@ package actor DeviceSessions: LoopActor {
     var backOff = BackOffTable()
     var sessionCount = 0
     var nextSession: UInt64 = 1
-    var seed: UInt64
     var isDraining = false
     package internal(set) var counters = GatewayCounters()
 
@@ -166,7 +166,6 @@ package actor DeviceSessions: LoopActor {
         self.shared = Shared(environment.configuration)
         self.failures = FailureLog(logger: environment.logger)
         self.trace = MessageTrace(logger: environment.logger, wallClock: environment.wallClock)
-        self.seed = environment.seed
         self.cookies = CookieGate(now: environment.now())
         self.dtlsContext = try Self.makeContext(for: environment.configuration)
     }
@@ -181,11 +180,7 @@ package actor DeviceSessions: LoopActor {
 
     var configuration: GatewayConfiguration { self.shared.value }
 
-    func nextSeed() -> UInt64 {
-        // Weyl sequence: distinct for every session, unpredictable because its start is.
-        self.seed &+= 0x9E37_79B9_7F4A_7C15
-        return self.seed
-    }
+    func nextSeed() -> UInt64 { self.environment.seeds() }
 
     // MARK: - Sending
 

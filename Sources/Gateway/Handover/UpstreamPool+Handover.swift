@@ -124,7 +124,7 @@ extension UpstreamPool {
             return .failure(.port(errno: EIO))
         }
         var layer = MessageLayer(
-            saved.layer, parameters: self.transmission, options: .proxy, seed: self.seeds.next(), elapsed: elapsed,
+            saved.layer, parameters: self.transmission, options: .proxy, seed: self.seeds(), elapsed: elapsed,
             now: now
         )
         let requests = observers.map { layer.restore($0) }

@@ -12,7 +12,8 @@ package enum FailureCause: String, Sendable, CaseIterable {
     case removed
     /// The operator has revoked a credential.
     case revoked
-    /// A Register over the plain port by a device whose bootstrap here gave it no leave, or none that still counts.
+    /// A Register over the plain port by a device whose bootstrap here gave it no leave, or none that still counts; none
+    /// does while the SIM is registered over DTLS.
     case notBootstrapped = "registration without bootstrap"
     /// A one-time key that a newer one has replaced, or that time has ended.
     case credentialEnded = "credential replaced or expired"

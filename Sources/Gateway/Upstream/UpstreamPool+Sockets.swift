@@ -71,7 +71,7 @@ extension UpstreamPool {
             var layer = MessageLayer(
                 parameters: self.transmission,
                 options: route.isRelay ? .proxy : .endpoint,
-                seed: self.seeds.next()
+                seed: self.seeds()
             )
             layer.rejectsRequests = true
             while self.connections.count <= socket.slot { self.connections.append(nil) }

@@ -114,7 +114,7 @@ package actor UpstreamPool: LoopActor {
     var holder: (any LeaseHolder)?
     /// Whose messages are logged; ``DeviceSessions`` says so.
     var trace: MessageTrace
-    var seeds: SplitMix64
+    let seeds: @Sendable () -> UInt64
     package internal(set) var counters = Counters()
 
     // One turn of the loop.
@@ -147,7 +147,7 @@ package actor UpstreamPool: LoopActor {
 
     /// - Parameters:
     ///   - capacity: what the host allows; nil: read from the system now.
-    ///   - seed: from the system's generator; it makes tokens unpredictable. In tests any number.
+    ///   - seeds: one for each socket, from the system's generator; they make tokens unpredictable. In tests any sequence.
     package init(
         loop: any EventLoop,
         policy: GatewayConfiguration.PoolPolicy,
@@ -156,7 +156,7 @@ package actor UpstreamPool: LoopActor {
         capacity: PoolCapacity? = nil,
         resolver: UpstreamResolver = UpstreamResolver(),
         logger: Logger,
-        seed: UInt64
+        seeds: @escaping @Sendable () -> UInt64
     ) {
         self.loop = loop
         self.executor = loop.executor.asUnownedSerialExecutor()
@@ -165,9 +165,8 @@ package actor UpstreamPool: LoopActor {
         self.resolver = resolver
         self.logger = logger
         self.trace = MessageTrace(logger: logger, wallClock: WallClock.microseconds)
-        var seeds = SplitMix64(state: seed)
         let capacity = capacity ?? .current(addresses: policy.from.count)
-        self.machine = PoolStateMachine(settings: Self.settings(policy, transmission, capacity), seed: seeds.next())
+        self.machine = PoolStateMachine(settings: Self.settings(policy, transmission, capacity), seed: seeds())
         self.seeds = seeds
     }
 

@@ -54,7 +54,11 @@ extension RegistrationRelay {
         self.expiry = nil
         actions.append(.lifeChanged)
         actions.append(.journal(self.event(.registrationClosed, wallClock, cause: cause)))
-        guard !keepsLease else { return }
+        guard !keepsLease else {
+            // To the server they are over with the registration, and the next one begins without.
+            self.dropObservations(into: &actions)
+            return
+        }
         self.forgetExchanges(into: &actions)
         self.releaseLease(into: &actions)
     }
@@ -129,6 +133,8 @@ extension RegistrationRelay {
     /// device to the server.
     mutating func endStray(_ request: DeviceRequest, into actions: inout [Action]) {
         guard request.kind == .stray, !self.isRegistered, self.upstream.isEmpty, self.waiting.isEmpty else { return }
+        // The layer of another lease numbers its requests from the start.
+        self.forgetExchanges(into: &actions)
         self.releaseLease(into: &actions)
     }
 
@@ -154,11 +160,8 @@ extension RegistrationRelay {
     /// The socket died: what was under way there is lost, and with it the address that the server knows.
     package mutating func leaseBroken(_ cause: FailureCause, wallClock: Int64, into actions: inout [Action]) {
         guard case .held = self.lease else { return }
-        for (_, request) in self.upstream {
-            if let id = request.id { actions.append(.answerDevice(id, DeviceAnswer.response(to: cause))) }
-        }
         self.lease = .none
-        self.forgetExchanges(into: &actions)
+        self.forgetExchanges(cause: cause, into: &actions)
         self.close(cause: cause, wallClock: wallClock, into: &actions)
     }
 
@@ -176,12 +179,18 @@ extension RegistrationRelay {
         self.device.removeAll { $0.isObservation }
     }
 
-    private mutating func forgetExchanges(into actions: inout [Action]) {
+    /// `cause`: what the device is told that waits for an answer.
+    private mutating func forgetExchanges(
+        cause: FailureCause = .upstreamUnreachable, into actions: inout [Action]
+    ) {
         for entry in self.device { actions.append(.cancelDevice(entry.exchange)) }
+        // Observations that these were to take the place of.
+        for held in self.held { if let replaced = held.origin.replacing { actions.append(.cancelDevice(replaced)) } }
+        if let superseded { actions.append(.cancelDevice(superseded)) }
         if let exchange = self.errand?.exchange { actions.append(.cancelDevice(exchange)) }
         self.errand?.rest()
-        for (_, origin) in self.waiting {
-            if let id = origin.id { actions.append(.answerDevice(id, DeviceAnswer.response(to: .upstreamUnreachable))) }
+        for origin in self.upstream.map(\.request) + self.waiting.map(\.1) {
+            if let id = origin.id { actions.append(.answerDevice(id, DeviceAnswer.response(to: cause))) }
         }
         self.device = []
         self.upstream = []

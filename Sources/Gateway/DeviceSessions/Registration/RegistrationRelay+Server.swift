@@ -106,7 +106,11 @@ extension RegistrationRelay {
         _ exchange: MessageLayer.ExchangeID, _ response: CoAPResponse, isConfirmable: Bool,
         into actions: inout [Action]
     ) {
-        guard let index = self.device.firstIndex(where: { $0.exchange == exchange }) else { return }
+        guard let index = self.device.firstIndex(where: { $0.exchange == exchange }) else {
+            // Nobody's any more: the next one is rejected.
+            actions.append(.cancelDevice(exchange))
+            return
+        }
         let request = self.device[index].request
         if !response.code.isSuccess || !response.options.contains(.observe) { self.device.remove(at: index) }
         actions.append(.notifyUpstream(request.id, response, isConfirmable: isConfirmable))

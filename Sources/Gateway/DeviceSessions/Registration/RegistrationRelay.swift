@@ -215,13 +215,15 @@ package struct RegistrationRelay: Sendable {
             self.refuse(id, kind, CoAPResponse(.badRequest), .endpointMismatch, wallClock, into: &actions)
             return
         }
-        let passed: CoAPRequest
+        var passed: CoAPRequest
         switch Passing.request(named) {
         case .success(let request): passed = request
         case .failure(let refusal):
             actions.append(.answerDevice(id, refusal.response))
             return
         }
+        // Nothing here passes notifications to a device, so nobody may confirm that they will come (RFC 7641, section 4.1).
+        passed.options.removeAll(.observe)
         var origin = DeviceRequest(id: id, kind: kind, isConfirmable: request.isConfirmable)
         if kind == .register || kind == .update { origin.parameters = RegistrationParameters(request) }
         self.passUpstream(passed, origin, into: &actions)
@@ -320,9 +322,9 @@ package struct RegistrationRelay: Sendable {
         case .deregister where response.code.isSuccess: self.close(cause: nil, wallClock: wallClock, into: &actions)
         default: break
         }
+        self.endStray(request, into: &actions)
         self.continueWithHeld(into: &actions)
         self.continueErrand(into: &actions)
-        self.endStray(request, into: &actions)
         self.endIfUnused(into: &actions)
     }
 
@@ -348,9 +350,9 @@ package struct RegistrationRelay: Sendable {
         if request.kind == .register {
             actions.append(.journal(self.event(.registrationRefused, wallClock, cause: cause)))
         }
+        self.endStray(request, into: &actions)
         self.continueWithHeld(into: &actions)
         self.continueErrand(into: &actions)
-        self.endStray(request, into: &actions)
         self.endIfUnused(into: &actions)
     }
 
