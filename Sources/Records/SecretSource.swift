@@ -187,12 +187,11 @@ private enum SecretFile {
             close(descriptor)
             unlink(temporary)
         }
-        var writer = JSONWriter()
-        writer.bytes.reserveCapacity(2 * secret.count + 1)
+        // Room for all, so that nothing is moved and left behind.
+        var writer = JSONWriter(capacity: 2 * secret.count + 1)
         secret.withUnsafeBytes { writer.hexadecimal($0) }
         writer.raw("\n")
-        var text = writer.bytes
-        writer.bytes = []
+        var text = writer.take()
         defer { explicit_bzero(&text, text.count) }
         guard write(descriptor, text, text.count) == text.count, fsync(descriptor) == 0 else {
             throw Self.cannotCreate(path, purpose, errno)

@@ -169,6 +169,34 @@ struct FormatTests {
         }
     }
 
+    @Test("What must be escaped is escaped wherever it stands in a text", arguments: 0..<20)
+    func escapedPlaces(place: Int) throws {
+        let apart: Set<UInt8> = [0x22, 0x5C]
+        var writer = JSONWriter(capacity: 1)
+        for byte: UInt8 in 0..<0x80 {
+            var plain = [UInt8](repeating: 0x61, count: 20)
+            plain[place] = byte
+            let text = String(decoding: plain, as: UTF8.self)
+            writer.removeAll()
+            writer.text(text)
+            #expect(try JSONReader.read(writer.bytes) == .text(text), "byte \(byte)")
+            let isPlain = byte >= 0x20 && byte < 0x7F && !apart.contains(byte)
+            #expect((writer.count == plain.count + 2) == isPlain, "byte \(byte)")
+        }
+    }
+
+    @Test("What is taken from a writer leaves nothing behind")
+    func takenBytes() {
+        var writer = JSONWriter(capacity: 4)
+        writer.raw("{}")
+        writer.integer(12345)
+        #expect(writer.take() == Array("{}12345".utf8))
+        #expect(writer.take() == [])
+        writer.raw("[]")
+        writer.truncate(to: 1)
+        #expect(writer.bytes == Array("[".utf8))
+    }
+
     @Test("A text above the limit is cut between characters")
     func longTexts() throws {
         var writer = JSONWriter()

@@ -41,19 +41,19 @@ struct JournalEncoder {
         var writer = JSONWriter()
         writer.raw("\",\"node\":")
         writer.text(node)
-        writer.raw(",\"event\":\"")
+        writer.raw(",\"event\":")
         self.nodeMember = writer.bytes
         self.seq = seq
         self.previous = Array(previous.text.utf8)
     }
 
     mutating func append(_ event: AuditEvent) {
-        let start = self.lines.bytes.count
+        let start = self.lines.count
         self.fields(of: event)
         self.lines.raw(",\"detail\":")
         self.lines.object(event.detail)
-        if self.lines.bytes.count - start > Self.lineLimit {
-            self.lines.bytes.removeLast(self.lines.bytes.count - start)
+        if self.lines.count - start > Self.lineLimit {
+            self.lines.truncate(to: start)
             self.fields(of: event)
             self.lines.raw(",\"detail\":{\"truncated\":true}")
         }
@@ -68,7 +68,7 @@ struct JournalEncoder {
             previous: String(decoding: self.previous, as: UTF8.self)
         )
         let signature = try key.sign(text)
-        let start = self.lines.bytes.count
+        let start = self.lines.count
         self.head(time, event: Self.checkpointEvent)
         self.lines.raw(
             ",\"cause\":null,\"iccid\":null,\"endpoint\":null,\"peer\":null,\"upstream\":null,\"session\":null"
@@ -92,9 +92,8 @@ struct JournalEncoder {
         self.lines.integer(self.seq)
         self.lines.raw(",\"time\":\"")
         self.time.write(time, to: &self.lines)
-        self.lines.bytes.append(contentsOf: self.nodeMember)
-        self.lines.bytes.append(contentsOf: event.utf8)
-        self.lines.raw("\"")
+        self.lines.raw(self.nodeMember)
+        self.lines.text(event)
     }
 
     private mutating func fields(of event: AuditEvent) {
@@ -116,16 +115,16 @@ struct JournalEncoder {
     /// Ends the record that began at `start`.
     private mutating func seal(from start: Int) {
         self.lines.raw(",\"previous\":\"")
-        self.lines.bytes.append(contentsOf: self.previous)
+        self.lines.raw(self.previous)
         self.lines.raw("\"}")
-        let hash = self.lines.bytes.withUnsafeBytes { bytes in
-            SHA256.hash(data: UnsafeRawBufferPointer(rebasing: bytes[start...]))
-        }
-        self.lines.bytes.removeLast()
+        let hash = self.lines.withUnsafeBytes { SHA256.hash(data: UnsafeRawBufferPointer(rebasing: $0[start...])) }
+        self.lines.truncate(to: self.lines.count - 1)
         self.lines.raw(",\"hash\":\"")
-        let digits = self.lines.bytes.count
+        let digits = self.lines.count
         hash.withUnsafeBytes { self.lines.hexadecimal($0) }
-        self.previous.replaceSubrange(self.previous.indices, with: self.lines.bytes[digits...])
+        self.lines.withUnsafeBytes { lines in
+            self.previous.withUnsafeMutableBytes { $0.copyBytes(from: lines[digits...]) }
+        }
         self.lines.raw("\"}\n")
         self.seq += 1
     }
@@ -154,9 +153,9 @@ struct JournalTime {
             self.second = second
             self.prefix = Self.prefix(second)
         }
-        writer.bytes.append(contentsOf: self.prefix)
+        writer.raw(self.prefix)
         writer.padded(Int(time % 1_000_000), width: 6)
-        writer.bytes.append(UInt8(ascii: "Z"))
+        writer.raw("Z")
     }
 
     /// What ``text(_:)`` has written; nil for anything else.

@@ -120,17 +120,17 @@ final class JournalFile {
     }
 
     /// Whether the buffer should be written before more goes into it.
-    var isFull: Bool { self.encoder.lines.bytes.count >= Self.chunkSize }
+    var isFull: Bool { self.encoder.lines.count >= Self.chunkSize }
 
     /// Whether the next record belongs into a new segment.
     var isSegmentFull: Bool {
-        self.size + Int64(self.encoder.lines.bytes.count - self.written) >= self.segmentSize
+        self.size + Int64(self.encoder.lines.count - self.written) >= self.segmentSize
     }
 
     private func writeOut() throws(Failure) {
-        while self.written < self.encoder.lines.bytes.count {
+        while self.written < self.encoder.lines.count {
             let (descriptor, start) = (self.descriptor, self.written)
-            let count = self.encoder.lines.bytes.withUnsafeBytes { bytes in
+            let count = self.encoder.lines.withUnsafeBytes { bytes in
                 let rest = UnsafeRawBufferPointer(rebasing: bytes[start...])
                 return write(descriptor, rest.baseAddress, rest.count)
             }
@@ -142,7 +142,7 @@ final class JournalFile {
             self.size += Int64(count)
             self.isSynchronized = false
         }
-        if self.written > 0 { self.copy?.send(self.encoder.lines.bytes[...]) }
+        if self.written > 0, let copy = self.copy { self.encoder.lines.withUnsafeBytes { copy.send($0) } }
         self.encoder.lines.removeAll()
         self.written = 0
     }

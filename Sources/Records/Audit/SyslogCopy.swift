@@ -53,13 +53,11 @@ final class SyslogCopy {
     deinit { if self.descriptor >= 0 { close(self.descriptor) } }
 
     /// - Parameter lines: whole lines of the journal, each with its line feed.
-    func send(_ lines: ArraySlice<UInt8>) {
-        lines.withUnsafeBytes { bytes in
-            var rest = bytes[...]
-            while let end = rest.firstIndex(of: 0x0A) {
-                self.sendLine(UnsafeRawBufferPointer(rebasing: rest[..<end]))
-                rest = rest[(end + 1)...]
-            }
+    func send(_ lines: UnsafeRawBufferPointer) {
+        var rest = lines[...]
+        while let end = rest.firstIndex(of: 0x0A) {
+            self.sendLine(UnsafeRawBufferPointer(rebasing: rest[..<end]))
+            rest = rest[(end + 1)...]
         }
     }
 

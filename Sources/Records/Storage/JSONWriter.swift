@@ -16,21 +16,73 @@ extension Unicode.Scalar {
 /// Texts may come from the network, and the output may end on somebody's terminal, so every control character
 /// (C0, DEL, C1), line separator and mark of writing direction is escaped; a text of more than ``textLimit`` bytes is
 /// cut and ends in `…`.
+///
+/// A journal is made of many short pieces: they are written in place, because appending each to an array costs several
+/// times as much.
 struct JSONWriter {
     static let textLimit = 4096
 
-    var bytes: [UInt8] = []
+    /// What was written stands in front; the rest is room.
+    private var storage: [UInt8]
+    /// Bytes that were written.
+    private(set) var count = 0
 
-    init() {}
+    init(capacity: Int = 256) { self.storage = [UInt8](repeating: 0, count: capacity) }
 
-    mutating func removeAll() { self.bytes.removeAll(keepingCapacity: true) }
+    /// A copy of what was written.
+    var bytes: [UInt8] { Array(self.storage[..<self.count]) }
 
-    mutating func raw(_ text: StaticString) {
-        text.withUTF8Buffer { self.bytes.append(contentsOf: $0) }
+    func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+        try self.storage.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[..<self.count])) }
     }
 
+    /// Hands out what was written, without leaving a copy.
+    mutating func take() -> [UInt8] {
+        var bytes: [UInt8] = []
+        swap(&bytes, &self.storage)
+        bytes.removeLast(bytes.count - self.count)
+        self.count = 0
+        return bytes
+    }
+
+    /// Forgets what was written behind the first `count` bytes.
+    mutating func truncate(to count: Int) { self.count = min(count, self.count) }
+
+    mutating func removeAll() { self.count = 0 }
+
+    // MARK: - Bytes
+
+    /// `count` bytes more, which `body` writes all.
+    @inline(__always)
+    private mutating func extend(by count: Int, _ body: (UnsafeMutablePointer<UInt8>) -> Void) {
+        let start = self.count
+        if self.storage.count - start < count { self.grow(by: count) }
+        self.storage.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { body(base + start) } }
+        self.count = start + count
+    }
+
+    @inline(never)
+    private mutating func grow(by count: Int) {
+        let room = max(2 * self.storage.count, self.count + count)
+        self.storage.append(contentsOf: repeatElement(0, count: room - self.storage.count))
+    }
+
+    private mutating func append(_ bytes: UnsafeBufferPointer<UInt8>) {
+        guard let source = bytes.baseAddress else { return }
+        self.extend(by: bytes.count) { $0.update(from: source, count: bytes.count) }
+    }
+
+    private mutating func append(_ byte: UInt8) { self.extend(by: 1) { $0.pointee = byte } }
+
+    /// Bytes that are JSON already.
+    mutating func raw(_ bytes: [UInt8]) { bytes.withUnsafeBufferPointer { self.append($0) } }
+
+    mutating func raw(_ text: StaticString) { text.withUTF8Buffer { self.append($0) } }
+
+    // MARK: - Values
+
     mutating func integer(_ value: some BinaryInteger) {
-        if value < 0 { self.bytes.append(UInt8(ascii: "-")) }
+        if value < 0 { self.append(UInt8(ascii: "-")) }
         let magnitude = UInt64(value.magnitude)
         var width = 1
         var rest = magnitude / 10
@@ -43,9 +95,19 @@ struct JSONWriter {
 
     mutating func text(_ text: String) {
         var text = text
-        self.bytes.append(UInt8(ascii: "\""))
-        text.withUTF8 { self.escaped(Self.limited($0)) }
-        self.bytes.append(UInt8(ascii: "\""))
+        text.withUTF8 { utf8 in
+            if let source = utf8.baseAddress, utf8.count <= Self.textLimit, Self.isPlain(utf8) {
+                self.extend(by: utf8.count + 2) {
+                    $0[0] = UInt8(ascii: "\"")
+                    ($0 + 1).update(from: source, count: utf8.count)
+                    $0[utf8.count + 1] = UInt8(ascii: "\"")
+                }
+            } else {
+                self.append(UInt8(ascii: "\""))
+                self.escaped(Self.limited(utf8))
+                self.append(UInt8(ascii: "\""))
+            }
+        }
     }
 
     mutating func value(_ value: AuditEvent.Value) {
@@ -99,29 +161,61 @@ struct JSONWriter {
     /// Lower-case hexadecimal digits.
     mutating func hexadecimal(_ bytes: some Collection<UInt8>) {
         let table: StaticString = "0123456789abcdef"
-        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 2 * bytes.count) { digits in
+        self.extend(by: 2 * bytes.count) { digits in
             var position = 0
             for byte in bytes {
-                digits.initializeElement(at: position, to: table.utf8Start[Int(byte >> 4)])
-                digits.initializeElement(at: position + 1, to: table.utf8Start[Int(byte & 15)])
+                digits[position] = table.utf8Start[Int(byte >> 4)]
+                digits[position + 1] = table.utf8Start[Int(byte & 15)]
                 position += 2
             }
-            self.bytes.append(contentsOf: digits)
         }
     }
 
     /// `value` with leading zeros, as dates need it.
     mutating func padded(_ value: Int, width: Int) { self.digits(of: UInt64(clamping: value), width: width) }
 
-    /// The last `width` digits, written in place: a slice that is turned round is copied first.
+    /// The last `width` digits.
     private mutating func digits(of value: UInt64, width: Int) {
-        let end = self.bytes.count + width
-        self.bytes.append(contentsOf: repeatElement(UInt8(ascii: "0"), count: width))
-        var rest = value
-        for position in 1...width {
-            self.bytes[end - position] = 48 + UInt8(rest % 10)
-            rest /= 10
+        self.extend(by: width) { digits in
+            var rest = value
+            for position in stride(from: width - 1, through: 0, by: -1) {
+                digits[position] = UInt8(ascii: "0") + UInt8(rest % 10)
+                rest /= 10
+            }
         }
+    }
+
+    // MARK: - Escaping
+
+    /// Whether every byte is printable ASCII that stands for itself, looked at eight at a time. May say no where it is so;
+    /// never says yes where it is not.
+    private static func isPlain(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        let raw = UnsafeRawBufferPointer(bytes)
+        var index = 0
+        while index + 8 <= raw.count {
+            if Self.hasSpecial(raw.loadUnaligned(fromByteOffset: index, as: UInt64.self)) { return false }
+            index += 8
+        }
+        var last: UInt64 = 0x2020_2020_2020_2020
+        while index < raw.count {
+            last = last << 8 | UInt64(raw[index])
+            index += 1
+        }
+        return !Self.hasSpecial(last)
+    }
+
+    /// Whether one of eight bytes is below 0x20, a quotation mark, a backslash, or above 0x7E. A borrow or carry out of such
+    /// a byte can only mark another one besides.
+    private static func hasSpecial(_ word: UInt64) -> Bool {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let quotes = word ^ (0x22 &* ones)
+        let backslashes = word ^ (0x5C &* ones)
+        let found =
+            (word &- 0x20 &* ones) & ~word
+            | (quotes &- ones) & ~quotes
+            | (backslashes &- ones) & ~backslashes
+            | word | (word &+ ones)
+        return found & (0x80 &* ones) != 0
     }
 
     /// The start of `text` that fits, cut between characters.
@@ -144,13 +238,13 @@ struct JSONWriter {
             }
             let (scalar, length) = Self.scalarToEscape(bytes, at: index)
             if let scalar {
-                self.bytes.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[start..<index]))
+                self.append(UnsafeBufferPointer(rebasing: bytes[start..<index]))
                 self.escape(scalar)
                 start = index + length
             }
             index += length
         }
-        self.bytes.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[start...]))
+        self.append(UnsafeBufferPointer(rebasing: bytes[start...]))
         if text.isCut { self.raw("…") }
     }
 
@@ -170,14 +264,14 @@ struct JSONWriter {
     }
 
     private mutating func escape(_ scalar: UInt16) {
-        self.bytes.append(UInt8(ascii: "\\"))
+        self.append(UInt8(ascii: "\\"))
         switch scalar {
-        case 0x22, 0x5C: self.bytes.append(UInt8(truncatingIfNeeded: scalar))
-        case 0x0A: self.bytes.append(UInt8(ascii: "n"))
-        case 0x0D: self.bytes.append(UInt8(ascii: "r"))
-        case 0x09: self.bytes.append(UInt8(ascii: "t"))
+        case 0x22, 0x5C: self.append(UInt8(truncatingIfNeeded: scalar))
+        case 0x0A: self.append(UInt8(ascii: "n"))
+        case 0x0D: self.append(UInt8(ascii: "r"))
+        case 0x09: self.append(UInt8(ascii: "t"))
         default:
-            self.bytes.append(UInt8(ascii: "u"))
+            self.append(UInt8(ascii: "u"))
             self.hexadecimal([UInt8(scalar >> 8), UInt8(scalar & 0xFF)])
         }
     }
