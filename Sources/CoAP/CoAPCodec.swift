@@ -76,7 +76,7 @@ package enum CoAPCodec {
         }
         guard count > 0 else { return (CoAPOptions(), 0) }
 
-        let storage = [UInt8](unsafeUninitializedCapacity: room) { buffer, written in
+        let storage = Self.bytes(upTo: room) { buffer, written in
             var offset = 0
             var number: UInt16 = 0
             while offset < length, let (option, size) = Self.option(in: bytes, at: offset) {
@@ -122,6 +122,19 @@ package enum CoAPCodec {
         )
     }
 
+    /// What `fill` writes into room for `capacity` bytes, in no more memory than it needs. The library's initializers with a
+    /// capacity are not specialized for bytes: each looks up the type of its buffer, which costs more than this copy.
+    @inline(__always)
+    private static func bytes(
+        upTo capacity: Int, _ fill: (UnsafeMutableBufferPointer<UInt8>, _ count: inout Int) -> Void
+    ) -> [UInt8] {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: capacity) { room in
+            var count = 0
+            fill(room, &count)
+            return [UInt8](UnsafeBufferPointer(rebasing: room[..<count]))
+        }
+    }
+
     /// An empty message: the empty ACK, RST and ping.
     package static func encodeEmpty(_ type: CoAPMessageType, messageID: UInt16) -> [UInt8] {
         [0x40 | type.rawValue << 4, 0, UInt8(messageID >> 8), UInt8(messageID & 0xff)]
@@ -139,7 +152,7 @@ package enum CoAPCodec {
         let capacity =
             Self.header + token.count + options.storedBytes + options.count
             + (payload.isEmpty ? 0 : 1 + payload.count)
-        return [UInt8](unsafeUninitializedCapacity: capacity) { buffer, count in
+        return Self.bytes(upTo: capacity) { buffer, count in
             buffer[0] = 0x40 | type.rawValue << 4 | UInt8(token.count)
             buffer[1] = code.rawValue
             buffer[2] = UInt8(messageID >> 8)

@@ -96,6 +96,13 @@ extension DeviceSessions {
         var events: [MessageLayer.Event] = []
         var bootstrap: [BootstrapSession.Action] = []
         var registration: [RegistrationRelay.Action] = []
+
+        /// Forgets all, and keeps the room.
+        mutating func empty() {
+            if !self.events.isEmpty { self.events.removeAll(keepingCapacity: true) }
+            if !self.bootstrap.isEmpty { self.bootstrap.removeAll(keepingCapacity: true) }
+            if !self.registration.isEmpty { self.registration.removeAll(keepingCapacity: true) }
+        }
     }
 
     /// With the buffers of earlier work, if they are not in use. ``carryOut(_:for:)`` gives them back.
@@ -110,9 +117,7 @@ extension DeviceSessions {
     /// Does all of the work, and what follows from it.
     func carryOut(_ work: consuming Work, for session: DeviceSession) {
         self.doAll(&work, for: session)
-        work.events.removeAll(keepingCapacity: true)
-        work.bootstrap.removeAll(keepingCapacity: true)
-        work.registration.removeAll(keepingCapacity: true)
+        work.empty()
         self.spareWork = work
     }
 
@@ -122,11 +127,16 @@ extension DeviceSessions {
         var nextRegistration = 0
         while true {
             if nextEvent < work.events.count {
+                // Taken out, because a copy retains everything in it.
+                var event = MessageLayer.Event.retransmitted
+                swap(&event, &work.events[nextEvent])
                 nextEvent += 1
-                self.handle(work.events[nextEvent - 1], of: session, &work)
+                self.handle(event, of: session, &work)
             } else if nextBootstrap < work.bootstrap.count {
+                var action = BootstrapSession.Action.dropAnswer
+                swap(&action, &work.bootstrap[nextBootstrap])
                 nextBootstrap += 1
-                self.perform(work.bootstrap[nextBootstrap - 1], for: session, &work)
+                self.perform(action, for: session, &work)
             } else if nextRegistration < work.registration.count {
                 nextRegistration += 1
                 if let registration = session.registration {

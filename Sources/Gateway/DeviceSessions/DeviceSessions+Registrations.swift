@@ -159,8 +159,7 @@ extension DeviceSessions {
             next += 1
             self.perform(work.registration[next - 1], for: registration, &work)
         }
-        work.events.removeAll(keepingCapacity: true)
-        work.registration.removeAll(keepingCapacity: true)
+        work.empty()
         self.spareWork = work
         self.followLife(of: registration)
     }
