@@ -42,6 +42,18 @@ struct UpstreamPoolSecurityTests {
         }
     }
 
+    /// A server that knows the edge's key alone, a pool with it as its only upstream, and a lease over their first session.
+    private func leased() async throws -> (SecureTestServer, PoolFixture, GatewayConfiguration.Upstream, LeaseID) {
+        let server = try SecureTestServer(keys: [Self.edge])
+        let pool = await PoolFixture(idle: 0)
+        let upstream = Self.upstream(server, .fixed(Self.edge))
+        await pool.pool.start([upstream])
+        let lease = try await pool.begin("1", upstream)
+        try await server.turn { $0.established.count == 1 }
+        try await self.granted(lease, pool)
+        return (server, pool, upstream, lease)
+    }
+
     /// Sends a request, lets the server answer it, and returns the port that it came from.
     private func exchange(
         on lease: LeaseID, _ pool: PoolFixture, _ server: SecureTestServer
@@ -59,13 +71,7 @@ struct UpstreamPoolSecurityTests {
 
     @Test("A lease is granted over a session, requests and answers go through it, and the next device finds it there")
     func sharedSession() async throws {
-        let server = try SecureTestServer(keys: [Self.edge])
-        let pool = await PoolFixture(idle: 0)
-        let upstream = Self.upstream(server, .fixed(Self.edge))
-        await pool.pool.start([upstream])
-        let first = try await pool.begin("1", upstream)
-        try await server.turn { $0.established.count == 1 }
-        try await self.granted(first, pool)
+        let (server, pool, upstream, first) = try await self.leased()
         let port = try await self.exchange(on: first, pool, server)
         await pool.release(first, .clean)
         let second = try await pool.take("2", upstream)
@@ -208,13 +214,7 @@ struct UpstreamPoolSecurityTests {
 
     @Test("A fatal alert in clear while an answer is owed leads to a handshake")
     func clearAlert() async throws {
-        let server = try SecureTestServer(keys: [Self.edge])
-        let pool = await PoolFixture(idle: 0)
-        let upstream = Self.upstream(server, .fixed(Self.edge))
-        await pool.pool.start([upstream])
-        let lease = try await pool.begin("1", upstream)
-        try await server.turn { $0.established.count == 1 }
-        try await self.granted(lease, pool)
+        let (server, pool, _, lease) = try await self.leased()
         _ = await pool.send(UpstreamPoolTests.bootstrap, on: lease)
         let missed = try await server.nextMessage()
         await server.forgetAll()
@@ -226,13 +226,7 @@ struct UpstreamPoolSecurityTests {
 
     @Test("After an end that was not clean, a new request over a kept session gets RST and reaches nobody")
     func quarantine() async throws {
-        let server = try SecureTestServer(keys: [Self.edge])
-        let pool = await PoolFixture(idle: 0)
-        let upstream = Self.upstream(server, .fixed(Self.edge))
-        await pool.pool.start([upstream])
-        let lease = try await pool.begin("1", upstream)
-        try await server.turn { $0.established.count == 1 }
-        try await self.granted(lease, pool)
+        let (server, pool, _, lease) = try await self.leased()
         _ = await pool.send(UpstreamPoolTests.bootstrap, on: lease)
         let peer = try await server.nextMessage().from
         await pool.release(lease, .unclean)
@@ -259,13 +253,7 @@ struct UpstreamPoolSecurityTests {
 
     @Test("A stop says good-bye to the servers")
     func stop() async throws {
-        let server = try SecureTestServer(keys: [Self.edge])
-        let pool = await PoolFixture(idle: 0)
-        let upstream = Self.upstream(server, .fixed(Self.edge))
-        await pool.pool.start([upstream])
-        let lease = try await pool.begin("1", upstream)
-        try await server.turn { $0.established.count == 1 }
-        try await self.granted(lease, pool)
+        let (server, pool, _, _) = try await self.leased()
         await pool.pool.stop()
         try await server.turn { $0.closed.count == 1 }
         try await pool.group.shutdownGracefully()

@@ -12,10 +12,7 @@ struct UpstreamPoolTests {
 
     @Test("A request goes out from the lease's own port and its answer comes back to the lease")
     func requestAndAnswer() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture()
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
+        let (server, pool, upstream) = try await PoolFixture.started()
         let owner = LeaseOwner(iccid: "1", leg: .bootstrap)
         let result = await pool.sessions.call { $0.acquire(for: owner, upstreams: [upstream], now: .now) }
         guard case .granted(let lease, let granted, let local) = result else {
@@ -38,10 +35,7 @@ struct UpstreamPoolTests {
 
     @Test("T1: leases at the same time have different ports")
     func portsDiffer() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture()
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
+        let (server, pool, upstream) = try await PoolFixture.started()
         var ports: Set<UInt16> = []
         for number in 0..<12 {
             let lease = try await pool.take("\(number)", upstream)
@@ -66,10 +60,7 @@ struct UpstreamPoolTests {
 
     @Test("T1: message IDs go on counting from one device to the next on the same socket")
     func messageIDsContinue() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture(idle: 1)
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
+        let (server, pool, upstream) = try await PoolFixture.started(idle: 1)
         var last: [UInt16: UInt16] = [:]
         var continued = 0
         for number in 0..<12 {
@@ -91,16 +82,9 @@ struct UpstreamPoolTests {
 
     @Test("T7, T9: a server's request reaches the lease; repetitions are answered from memory, after the clean end too")
     func requestOfServer() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture()
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
+        let (server, pool, upstream) = try await PoolFixture.started()
         await pool.sessions.setAnswer(CoAPResponse(.changed))
-        let lease = try await pool.take("1", upstream)
-        _ = await pool.send(Self.bootstrap, on: lease)
-        let (message, peer) = try await server.receiveMessage()
-        server.send(Self.answer(.changed, to: message), to: peer)
-        _ = try await pool.nextEvent(on: lease)
+        let (lease, peer) = try await Self.answered("1", upstream, by: server, pool)
 
         let finish = CoAPCodec.encode(
             CoAPMessage(type: .confirmable, code: .post, messageID: 77, token: CoAPToken(9), options: Self.path("bs"))
@@ -119,10 +103,7 @@ struct UpstreamPoolTests {
 
     @Test("T1: after an end that was not clean, every new request of the server gets RST and reaches nobody")
     func quarantine() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture()
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
+        let (server, pool, upstream) = try await PoolFixture.started()
         let lease = try await pool.take("1", upstream)
         _ = await pool.send(Self.bootstrap, on: lease)
         let peer = try await server.receive().from
@@ -144,15 +125,8 @@ struct UpstreamPoolTests {
 
     @Test("A request to an idle socket gets RST and takes the socket out of use")
     func strayRequest() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture(idle: 1)
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
-        let lease = try await pool.take("1", upstream)
-        _ = await pool.send(Self.bootstrap, on: lease)
-        let (message, peer) = try await server.receiveMessage()
-        server.send(Self.answer(.changed, to: message), to: peer)
-        _ = try await pool.nextEvent(on: lease)
+        let (server, pool, upstream) = try await PoolFixture.started(idle: 1)
+        let (lease, peer) = try await Self.answered("1", upstream, by: server, pool)
         let socket = try #require(await pool.pool.machine.socket(of: lease))
         await pool.release(lease, .clean)
         server.send(Self.write(5), to: peer)
@@ -167,10 +141,7 @@ struct UpstreamPoolTests {
 
     @Test("A device that comes back gets the port that it had")
     func parked() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture()
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
+        let (server, pool, upstream) = try await PoolFixture.started()
         let lease = try await pool.take("1", upstream)
         _ = await pool.send(Self.bootstrap, on: lease)
         let (first, peer) = try await server.receiveMessage()
@@ -196,15 +167,8 @@ struct UpstreamPoolTests {
     func settling() async throws {
         var transmission = TransmissionParameters()
         transmission.piggybackWait = .milliseconds(1)
-        let server = try TestSocket()
-        let pool = await PoolFixture(transmission: transmission)
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
-        let lease = try await pool.take("1", upstream)
-        _ = await pool.send(Self.bootstrap, on: lease)
-        let (message, peer) = try await server.receiveMessage()
-        server.send(Self.answer(.changed, to: message), to: peer)
-        _ = try await pool.nextEvent(on: lease)
+        let (server, pool, upstream) = try await PoolFixture.started(transmission: transmission)
+        let (lease, peer) = try await Self.answered("1", upstream, by: server, pool)
         server.send(Self.write(5), to: peer)
         guard case .request(let request, _) = try await pool.nextEvent(on: lease) else {
             Issue.record("no request")
@@ -297,10 +261,7 @@ struct UpstreamPoolTests {
 
     @Test("A datagram that fills the receive buffer is dropped and counted")
     func oversize() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture()
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
+        let (server, pool, upstream) = try await PoolFixture.started()
         let lease = try await pool.take("1", upstream)
         _ = await pool.send(Self.bootstrap, on: lease)
         let (message, peer) = try await server.receiveMessage()
@@ -363,15 +324,8 @@ struct UpstreamPoolTests {
 
     @Test("A last answer leaves even if its socket is closed in the same turn")
     func lastAnswerLeaves() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture()
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
-        let lease = try await pool.take("1", upstream)
-        _ = await pool.send(Self.bootstrap, on: lease)
-        let (message, peer) = try await server.receiveMessage()
-        server.send(Self.answer(.changed, to: message), to: peer)
-        _ = try await pool.nextEvent(on: lease)
+        let (server, pool, upstream) = try await PoolFixture.started()
+        let (lease, peer) = try await Self.answered("1", upstream, by: server, pool)
         server.send(Self.write(5), to: peer)
         guard case .request(let request, _) = try await pool.nextEvent(on: lease) else {
             Issue.record("no request")
@@ -404,10 +358,7 @@ struct UpstreamPoolTests {
 
     @Test("Stopping breaks live leases with the cause shutdown")
     func stop() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture()
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
+        let (_, pool, upstream) = try await PoolFixture.started()
         let lease = try await pool.take("1", upstream)
         await pool.pool.stop()
         guard case .broken(lease, .shutdown) = try await pool.next() else {
@@ -420,16 +371,9 @@ struct UpstreamPoolTests {
 
     @Test("Thousands of clean leases run over a handful of sockets")
     func manyLeases() async throws {
-        let server = try TestSocket()
-        let pool = await PoolFixture(idle: 16)
-        let upstream = PoolFixture.upstream(server.address)
-        await pool.pool.start([upstream])
+        let (server, pool, upstream) = try await PoolFixture.started(idle: 16)
         for number in 0..<2000 {
-            let lease = try await pool.take("\(number)", upstream)
-            _ = await pool.send(Self.bootstrap, on: lease)
-            let (message, peer) = try await server.receiveMessage()
-            server.send(Self.answer(.changed, to: message), to: peer)
-            _ = try await pool.nextEvent(on: lease)
+            let (lease, _) = try await Self.answered("\(number)", upstream, by: server, pool)
             await pool.release(lease, .clean)
         }
         #expect(await pool.pool.counters.socketsOpened <= 17)
@@ -438,6 +382,18 @@ struct UpstreamPoolTests {
     }
 
     // MARK: - Messages of the server
+
+    /// A lease whose bootstrap request the server has answered, and the address that it came from.
+    private static func answered(
+        _ iccid: String, _ upstream: GatewayConfiguration.Upstream, by server: TestSocket, _ pool: PoolFixture
+    ) async throws -> (LeaseID, PeerAddress) {
+        let lease = try await pool.take(iccid, upstream)
+        _ = await pool.send(Self.bootstrap, on: lease)
+        let (message, peer) = try await server.receiveMessage()
+        server.send(Self.answer(.changed, to: message), to: peer)
+        _ = try await pool.nextEvent(on: lease)
+        return (lease, peer)
+    }
 
     static func answer(_ code: CoAPCode, to request: CoAPMessage) -> [UInt8] {
         CoAPCodec.encode(

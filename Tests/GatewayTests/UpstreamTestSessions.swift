@@ -110,6 +110,17 @@ final class PoolFixture {
         await self.pool.attach(self.sessions)
     }
 
+    /// A server, a pool that has started with it as its only upstream, and that upstream.
+    static func started(
+        idle: Int = 2, transmission: TransmissionParameters = TransmissionParameters()
+    ) async throws -> (TestSocket, PoolFixture, GatewayConfiguration.Upstream) {
+        let server = try TestSocket()
+        let pool = await PoolFixture(idle: idle, transmission: transmission)
+        let upstream = Self.upstream(server.address)
+        await pool.pool.start([upstream])
+        return (server, pool, upstream)
+    }
+
     func stop() async throws {
         await self.pool.stop()
         try await self.group.shutdownGracefully()
