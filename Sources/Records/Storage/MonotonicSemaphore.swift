@@ -6,7 +6,7 @@ internal import Glibc
 /// The one of Dispatch waits by the wall clock on Linux: a clock that is set back by a day while it waits makes it wait
 /// for a day.
 final class MonotonicSemaphore: Sendable {
-    // Both are used under the mutex alone, or are it; the pointers never change.
+    // The pointers never change. `count` is touched under the mutex alone; the other two are made for all threads.
     private nonisolated(unsafe) let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private nonisolated(unsafe) let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private nonisolated(unsafe) let count = UnsafeMutablePointer<Int>.allocate(capacity: 1)

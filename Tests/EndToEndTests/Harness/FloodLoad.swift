@@ -1,3 +1,4 @@
+internal import Dispatch
 internal import Foundation
 internal import Synchronization
 
@@ -19,7 +20,7 @@ final class FloodLoad: Sendable {
     let kind: Kind
     private let counts = Mutex<[Int]>([])
     private let isStopped = Atomic(false)
-    private let ended = Mutex(0)
+    private let running = DispatchGroup()
 
     /// - Parameters:
     ///   - sources: Addresses of 127.0.0.0/8, a port each.
@@ -37,6 +38,7 @@ final class FloodLoad: Sendable {
         let port = kind == .requests ? gateway.plainPort : gateway.securePort
         for group in groups {
             let box = Group(group)
+            self.running.enter()
             Thread.detachNewThread {
                 self.run(box.sources, gateway.address, port, rate.map { $0 / Double(Self.threads) })
             }
@@ -46,7 +48,7 @@ final class FloodLoad: Sendable {
     /// Ends it, and says how many datagrams have left.
     func stop() -> Int {
         self.isStopped.store(true, ordering: .relaxed)
-        while self.ended.withLock({ $0 }) < Self.threads { Thread.sleep(forTimeInterval: 0.001) }
+        self.running.wait()
         return self.counts.withLock { $0.reduce(0, +) }
     }
 
@@ -102,6 +104,6 @@ final class FloodLoad: Sendable {
             }
         }
         self.counts.withLock { $0.append(sent) }
-        self.ended.withLock { $0 += 1 }
+        self.running.leave()
     }
 }
