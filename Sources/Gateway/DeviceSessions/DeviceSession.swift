@@ -58,6 +58,9 @@ final class DeviceSession {
     let arrival: GatewayConfiguration.Security
     /// Nil for a device that came plain.
     let dtls: DTLSSession?
+    /// Messages of it are opened and not worked off, or wait to be sealed: see ``DeviceSessions/settle(_:now:)``.
+    var isStaged = false
+    var owesSeal = false
     var layer: MessageLayer
     var record: SIMRecord
     /// Over DTLS exactly one of the two is there, as the identity has decided. On the plain port the path of each request

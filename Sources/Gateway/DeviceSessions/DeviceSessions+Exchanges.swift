@@ -58,13 +58,19 @@ extension DeviceSessions {
             }
             return
         }
+        if session.owesSeal { self.sealOutgoing() }
         _ = dtls.receive(bytes, now: now)
         dtls.drainOutput { self.transmit($0, to: session.peer) }
-        self.readPlaintext(of: session, now: now)
+        if session.unjudged == nil {
+            self.stagePlaintext(of: session, dtls, now: now)
+        } else {
+            self.readPlaintext(of: session, now: now)
+        }
     }
 
     func readPlaintext(of session: DeviceSession, now: Instant) {
         guard let dtls = session.dtls else { return }
+        self.settle(session, now: now)
         if session.unjudged != nil { self.hold(dtls, of: session, now: now) }
         self.withExchanges(of: session, now: now) { events, _ in
             while dtls.read({ message in
@@ -392,6 +398,7 @@ extension DeviceSessions {
         self.carryOut(consume work, for: session)
         self.leaveRegistration(session, cause: cause, now: now)
         if let dtls = session.dtls {
+            if session.owesSeal { self.sealOutgoing() }
             dtls.close()
             dtls.drainOutput { self.transmit($0, to: session.peer) }
         }

@@ -10,6 +10,8 @@ extension DeviceSessions {
         _ bytes: UnsafeRawBufferPointer, key: PeerKey, remote: SocketAddress, now: Instant
     ) {
         let peer = self.peers[key]
+        // What belongs to a handshake may put another session in the place of this one.
+        if let session = peer?.session, session.isStaged, bytes.first != 23 { self.settle(session, now: now) }
         if DTLSSession.isClientHello(bytes) {
             self.receiveHello(bytes, key: key, remote: remote, peer: peer, now: now)
             return

@@ -51,6 +51,7 @@ extension DeviceSessions {
         now: Instant
     ) {
         guard let dtls = session.dtls else { return }
+        self.settle(session, now: now)
         _ = dtls.receiveFromElsewhere(bytes, now: now)
         if dtls.hasHeardNewer {
             self.move(session, to: key, remote: remote, now: now)

@@ -98,6 +98,9 @@ package actor DeviceSessions: LoopActor {
     package internal(set) var counters = GatewayCounters()
 
     // What one turn of the loop has collected.
+    var staged = StagedMessages()
+    /// Messages that are not sealed yet.
+    var outgoing: [(session: DeviceSession, message: [UInt8])] = []
     var audits: [AuditEvent] = []
     var helloReply: [UInt8] = []
     /// See ``beginWork(now:)``.
@@ -189,21 +192,15 @@ package actor DeviceSessions: LoopActor {
         self.listeners[peer.key.listener].send(bytes, to: peer.remote)
     }
 
-    /// Seals one message for the device and sends it.
+    /// Sends one message to the device; over DTLS it is sealed at the end of the turn.
     func send(_ message: [UInt8], to session: DeviceSession) {
         guard !session.isClosed else { return }
-        message.withUnsafeBytes { bytes in
-            if !self.trace.isEmpty { self.note(bytes, .toDevice, of: session) }
-            guard let dtls = session.dtls else {
-                self.transmit(bytes, to: session.peer)
-                return
-            }
-            do throws(DTLSError) {
-                try dtls.send(bytes)
-            } catch {
-                self.counters.drop("unsendable")
-            }
-            dtls.drainOutput { self.transmit($0, to: session.peer) }
+        if !self.trace.isEmpty { message.withUnsafeBytes { self.note($0, .toDevice, of: session) } }
+        if session.dtls == nil {
+            message.withUnsafeBytes { self.transmit($0, to: session.peer) }
+        } else {
+            session.owesSeal = true
+            self.outgoing.append((session, message))
         }
     }
 
@@ -211,6 +208,8 @@ package actor DeviceSessions: LoopActor {
 
     /// What a turn of the loop has collected leaves together: datagrams, look-ups, commits, audit records, the timer.
     func endTurn() {
+        if !self.staged.isEmpty { self.workOffStaged(now: self.environment.now()) }
+        self.sealOutgoing()
         if !self.identityQueue.isEmpty { self.resolveIdentities() }
         if !self.addressQueue.isEmpty { self.resolveAddresses() }
         if !self.storeQueue.isEmpty { self.storeCredentials() }
