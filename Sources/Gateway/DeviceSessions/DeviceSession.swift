@@ -58,8 +58,9 @@ final class DeviceSession {
     let arrival: GatewayConfiguration.Security
     /// Nil for a device that came plain.
     let dtls: DTLSSession?
-    /// Messages of it are opened and not worked off, or wait to be sealed: see ``DeviceSessions/settle(_:now:)``.
+    /// Messages of it are opened and not worked off yet: see ``DeviceSessions/settle(_:now:)``.
     var isStaged = false
+    /// Messages for it wait to be sealed.
     var owesSeal = false
     var layer: MessageLayer
     var record: SIMRecord
