@@ -59,7 +59,7 @@ struct StagesTests {
         let stage = try await MovesStage()
         let device = try await stage.device()
         let payload = [UInt8](repeating: 7, count: 900)
-        let count = 2 * StagedMessages.limit / payload.count
+        let count = 2 * StagedMessages<DeviceSession>.limit / payload.count
         let before = await stage.counters.datagramsToDevices
         try await self.turn(stage, device) {
             for number in 0..<count {

@@ -17,11 +17,12 @@ extension DeviceSessions: DatagramReceiver {
         // The sockets are bound one after another; the first datagrams may come before all are known.
         guard key.listener < self.listeners.count else { return }
         self.counters.datagramsFromDevices += 1
-        let now = self.environment.now()
         buffer.withUnsafeReadableBytes { bytes in
             switch self.listeners[key.listener].security {
-            case .dtls: self.receiveRecord(bytes, key: key, remote: remote, now: now)
-            case .plain: self.receivePlain(bytes, key: key, remote: remote, now: now)
+            case .dtls:
+                self.arrivals.append(bytes, from: Arrivals.Origin(key: key, remote: remote))
+                if self.arrivals.isFull { self.takeIn(now: self.environment.now()) }
+            case .plain: self.receivePlain(bytes, key: key, remote: remote, now: self.environment.now())
             }
         }
     }

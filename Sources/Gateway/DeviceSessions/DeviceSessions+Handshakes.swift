@@ -34,7 +34,7 @@ extension DeviceSessions {
     }
 
     /// Handshake messages and ChangeCipherSpec, in whichever epoch.
-    private static func belongsToHandshake(_ record: UnsafeRawBufferPointer) -> Bool {
+    static func belongsToHandshake(_ record: UnsafeRawBufferPointer) -> Bool {
         record.first == 22 || record.first == 20
     }
 

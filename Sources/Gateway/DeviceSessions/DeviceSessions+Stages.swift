@@ -2,11 +2,22 @@ internal import CoAP
 internal import DTLS
 internal import Timing
 
-/// What a turn of the loop does with DTLS sessions in stages: it opens all that has come, works all of it off, seals all
-/// that goes out. See ``StagedMessages``.
+/// What a turn of the loop does with DTLS in stages: it answers all hellos, takes all handshakes further, opens all
+/// messages that have come, works all of them off, seals all that goes out. See ``StagedMessages``.
 ///
-/// Within a session the order of everything stays: whoever is about to do something else with it settles it first.
+/// Within a session the order of its messages stays: whoever is about to do something else with it settles it first.
 extension DeviceSessions {
+    /// Looks at what the turn has read, one kind after another.
+    func takeIn(now: Instant) {
+        var arrivals = Arrivals()
+        swap(&arrivals, &self.arrivals)
+        arrivals.forEach { origin, bytes in
+            self.receiveRecord(bytes, key: origin.key, remote: origin.remote, now: now)
+        }
+        arrivals.empty()
+        if self.arrivals.isEmpty { self.arrivals = arrivals }
+    }
+
     /// Opens what a datagram has brought; it is worked off at the end of the turn.
     func stagePlaintext(of session: DeviceSession, _ dtls: DTLSSession, now: Instant) {
         while dtls.read({ message in
@@ -27,7 +38,7 @@ extension DeviceSessions {
     func workOffStaged(now: Instant) {
         guard !self.staged.isEmpty else { return }
         // Taken out: nothing may change under the messages that are read.
-        var messages = StagedMessages()
+        var messages = StagedMessages<DeviceSession>()
         swap(&messages, &self.staged)
         messages.forEach { session, message in
             session.isStaged = false

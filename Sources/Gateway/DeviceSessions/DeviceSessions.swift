@@ -98,14 +98,14 @@ package actor DeviceSessions: LoopActor {
     package internal(set) var counters = GatewayCounters()
 
     // What one turn of the loop has collected.
-    var staged = StagedMessages()
+    var arrivals = Arrivals()
+    var staged = StagedMessages<DeviceSession>()
     /// Messages that are not sealed yet.
     var outgoing: [(session: DeviceSession, message: [UInt8])] = []
     var audits: [AuditEvent] = []
     var helloReply: [UInt8] = []
     /// See ``beginWork(now:)``.
     var spareWork: Work?
-    var isTurnEndScheduled = false
 
     // Look-ups and commits under way.
     var identities = IdentityMemory(capacity: DeviceSessions.cacheCapacity)
@@ -208,6 +208,7 @@ package actor DeviceSessions: LoopActor {
 
     /// What a turn of the loop has collected leaves together: datagrams, look-ups, commits, audit records, the timer.
     func endTurn() {
+        if !self.arrivals.isEmpty { self.takeIn(now: self.environment.now()) }
         if !self.staged.isEmpty { self.workOffStaged(now: self.environment.now()) }
         self.sealOutgoing()
         if !self.identityQueue.isEmpty { self.resolveIdentities() }

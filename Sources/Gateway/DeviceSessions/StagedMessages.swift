@@ -1,28 +1,28 @@
-/// Plaintext of devices that one turn of the loop has opened and not worked off: messages in the order in which they came,
-/// in one piece of memory that is used again.
+/// Messages that one turn of the loop has taken in and not worked off, in the order in which they came, each with where it
+/// belongs; in one piece of memory that is used again.
 ///
-/// A turn reads dozens of datagrams. Opening all of them first, then working them off, then sealing the answers keeps the
+/// A turn reads dozens of datagrams. Reading all of them first, then doing with all what has to be done next, keeps the
 /// code of each stage in the processor's cache of instructions: with each datagram taken through all stages at once, a
-/// seventh more of them have to be fetched anew (*measured*).
-struct StagedMessages {
+/// third more of them have to be fetched anew (*measured*).
+struct StagedMessages<Origin> {
     /// Beyond this many bytes they are worked off before more are read.
-    static let limit = 64 * 1024
+    static var limit: Int { 64 * 1024 }
 
     private var bytes: [UInt8] = []
-    private var entries: [(session: DeviceSession, range: Range<Int>)] = []
+    private var entries: [(origin: Origin, range: Range<Int>)] = []
 
     var isEmpty: Bool { self.entries.isEmpty }
     var isFull: Bool { self.bytes.count >= Self.limit }
 
-    mutating func append(_ message: UnsafeRawBufferPointer, of session: DeviceSession) {
+    mutating func append(_ message: UnsafeRawBufferPointer, of origin: Origin) {
         let start = self.bytes.count
         self.bytes.append(contentsOf: message)
-        self.entries.append((session, start..<self.bytes.count))
+        self.entries.append((origin, start..<self.bytes.count))
     }
 
-    func forEach(_ body: (DeviceSession, UnsafeRawBufferPointer) -> Void) {
+    func forEach(_ body: (Origin, UnsafeRawBufferPointer) -> Void) {
         self.bytes.withUnsafeBytes { bytes in
-            for entry in self.entries { body(entry.session, UnsafeRawBufferPointer(rebasing: bytes[entry.range])) }
+            for entry in self.entries { body(entry.origin, UnsafeRawBufferPointer(rebasing: bytes[entry.range])) }
         }
     }
 

@@ -15,6 +15,8 @@ extension DeviceSessions {
     /// Takes everything out that the next run goes on with, and ends the rest as ``stop()`` does. Called once, after the
     /// drain; nothing is to be done with the sessions afterwards.
     package func handOver() -> Handover {
+        // What servers have said before counts.
+        self.pool.enter(()) { pool, _ in pool.takeIn() }
         let now = self.environment.now()
         var handover = Handover(savedAt: self.environment.wallClock())
         var numbers: [ObjectIdentifier: Int] = [:]

@@ -15,22 +15,33 @@ extension UpstreamPool {
             self.counters.oversize += 1
             return
         }
-        let now = Instant.now
         self.counters.datagramsIn &+= 1
-        if let link = connection.link {
-            buffer.withUnsafeReadableBytes { self.receivedRecords($0, on: connection, link, now: now) }
-        } else {
-            self.machine.received(socket, now: now)
-            buffer.withUnsafeReadableBytes { bytes in
+        buffer.withUnsafeReadableBytes { self.arrivals.append($0, of: socket) }
+        if self.arrivals.isFull { self.takeIn() }
+        self.owesReadComplete = true
+        self.scheduleTurn()
+    }
+
+    /// Takes in what the sockets have read, and tells the holder what it says. See ``StagedMessages``.
+    func takeIn() {
+        guard !self.arrivals.isEmpty else { return }
+        let now = Instant.now
+        var arrivals = StagedMessages<PoolStateMachine.SocketID>()
+        swap(&arrivals, &self.arrivals)
+        arrivals.forEach { socket, bytes in
+            guard let connection = self.connection(socket), !connection.isMute else { return }
+            if let link = connection.link {
+                self.receivedRecords(bytes, on: connection, link, now: now)
+            } else {
+                self.machine.received(socket, now: now)
                 if !self.trace.isEmpty { self.note(bytes, .fromServer, on: connection) }
                 connection.layer.receive(bytes, now: now, into: &self.events)
             }
+            self.dispatch(connection, now: now)
         }
-        self.dispatch(connection, now: now)
-        self.carryOut()
+        arrivals.wipe()
+        if self.arrivals.isEmpty { self.arrivals = arrivals }
         self.deliver(now: now)
-        self.owesReadComplete = true
-        self.scheduleTurn()
     }
 
     /// The socket lives, but the network has something to say.
@@ -45,6 +56,7 @@ extension UpstreamPool {
             metadata: ["local": "\(connection.local)", "error": "\(String(cString: strerror(errno)))"]
         )
         guard errno == ECONNREFUSED else { return }
+        self.takeIn()
         let now = Instant.now
         self.machine.refused(socket, now: now)
         self.carryOut()
@@ -55,6 +67,7 @@ extension UpstreamPool {
 
     /// The socket is gone. Nothing but errors of the network closes a connected socket, so the upstream gets the blame.
     func socketClosed(_ socket: PoolStateMachine.SocketID) {
+        self.takeIn()
         guard let connection = self.connection(socket) else { return }
         self.connections[socket.slot] = nil
         self.counters.socketsLost += 1
@@ -224,6 +237,7 @@ extension UpstreamPool {
 
     private func endTurn() {
         self.isTurnScheduled = false
+        self.takeIn()
         self.handleSendFailures()
         var left = Self.openingsPerTurn
         while left > 0, let opening = self.openings.popFirst() {
@@ -331,6 +345,8 @@ extension UpstreamPool {
     private func timerFired() {
         self.timer = nil
         self.timerDue = nil
+        // What has come in time counts, although nobody has looked at it yet.
+        self.takeIn()
         let now = Instant.now
         if let due = self.machine.deadline, due <= now {
             self.machine.handleDeadline(now: now)

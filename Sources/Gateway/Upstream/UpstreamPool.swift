@@ -118,6 +118,8 @@ package actor UpstreamPool: LoopActor {
     package internal(set) var counters = Counters()
 
     // One turn of the loop.
+    /// What was read and not looked at.
+    var arrivals = StagedMessages<PoolStateMachine.SocketID>()
     var events: [MessageLayer.Event] = []
     var deliveries = FIFO<Delivery>()
     var isDelivering = false
