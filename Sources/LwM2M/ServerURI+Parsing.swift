@@ -67,7 +67,7 @@ extension ServerURI {
         guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")), colon > 0, URIBytes.isLetter(bytes[0]),
             bytes[..<colon].allSatisfy(URIBytes.isSchemeByte)
         else { throw .missingScheme }
-        let name = String(decoding: bytes[..<colon], as: UTF8.self).lowercased()
+        let name = URIBytes.lowercased(bytes[..<colon])
         guard let scheme = Scheme(rawValue: name) else { throw .unsupportedScheme(String(name.prefix(32))) }
         return (scheme, colon + 1)
     }
@@ -88,14 +88,14 @@ extension ServerURI {
         guard !host.isEmpty else { throw .missingHost }
         guard URIBytes.isHostName(host) else { throw .invalidHost }
         let port = try Self.parsePort(bytes[host.endIndex...].dropFirst())
-        return (String(decoding: host, as: UTF8.self).lowercased(), port)
+        return (URIBytes.lowercased(host), port)
     }
 
     /// 1 to 65535 in decimal without leading zeros; nothing at all is the default port, as RFC 3986 has it.
     private static func parsePort(_ digits: ArraySlice<UInt8>) throws(ParseError) -> UInt16? {
         guard let first = digits.first else { return nil }
-        guard first != UInt8(ascii: "0"), digits.allSatisfy(URIBytes.isDigit),
-            let port = UInt16(String(decoding: digits, as: UTF8.self))
+        guard first != UInt8(ascii: "0"), digits.count <= 5, digits.allSatisfy(URIBytes.isDigit),
+            let port = UInt16(exactly: digits.reduce(0) { 10 * $0 + Int($1 - UInt8(ascii: "0")) })
         else { throw .invalidPort }
         return port
     }
@@ -231,18 +231,31 @@ private enum URIBytes {
     /// have its four decimal parts: `192.0.2` or `0x7f.1` mean different hosts to different readers.
     static func isHostName(_ host: ArraySlice<UInt8>) -> Bool {
         guard host.count <= 253 else { return false }
-        var labels = host.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
-        let isRooted = labels.count > 1 && labels.last?.isEmpty == true
-        if isRooted { labels.removeLast() }
-        let areValid = labels.allSatisfy { label in
-            !label.isEmpty && label.count <= 63
-                && label.allSatisfy(Self.isLabelByte)
+        // Up to here a label has begun; the last one is looked at behind the loop.
+        var start = host.startIndex
+        for index in host.indices {
+            if host[index] == UInt8(ascii: ".") {
+                guard index > start, index - start <= 63 else { return false }
+                if index + 1 < host.endIndex { start = index + 1 }
+            } else {
+                guard Self.isLabelByte(host[index]) else { return false }
+            }
         }
-        guard areValid, let last = labels.last else { return false }
+        let isRooted = host.last == UInt8(ascii: ".")
+        let last = isRooted ? host[start...].dropLast() : host[start...]
+        guard !last.isEmpty, last.count <= 63 else { return false }
         let isHexadecimal = last.starts(with: "0x".utf8) || last.starts(with: "0X".utf8)
         guard isHexadecimal || last.allSatisfy(Self.isDigit) else { return true }
         var address = in_addr()
         return !isRooted && inet_pton(AF_INET, String(decoding: host, as: UTF8.self), &address) == 1
+    }
+
+    /// ASCII alone, as everything here is.
+    static func lowercased(_ bytes: ArraySlice<UInt8>) -> String {
+        guard bytes.contains(where: { UInt8(ascii: "A")...UInt8(ascii: "Z") ~= $0 }) else {
+            return String(decoding: bytes, as: UTF8.self)
+        }
+        return String(decoding: bytes, as: UTF8.self).lowercased()
     }
 
     static func nibble(_ byte: UInt8) -> UInt8? {

@@ -46,17 +46,23 @@ package struct ServerURI: Hashable, Sendable {
 extension ServerURI: CustomStringConvertible {
     /// The form that is written to devices: always with the port, because some clients refuse a URI without (T24).
     package var description: String {
+        // Each account of each bootstrap has one: written in one go, because a text grows for many times the price.
         let isLiteral = self.host.utf8.contains(UInt8(ascii: ":"))
-        var text = self.scheme.rawValue
-        text += isLiteral ? "://[" : "://"
-        text += self.host
-        text += isLiteral ? "]:" : ":"
-        text += String(self.port)
-        text += self.path
-        if let query = self.query {
-            text += "?"
-            text += query
+        let port = String(self.port)
+        let pieces = [
+            self.scheme.rawValue, isLiteral ? "://[" : "://", self.host, isLiteral ? "]:" : ":", port, self.path,
+            self.query == nil ? "" : "?", self.query ?? "",
+        ]
+        return String(unsafeUninitializedCapacity: pieces.reduce(0) { $0 + $1.utf8.count }) { target in
+            var count = 0
+            for var piece in pieces {
+                piece.withUTF8 { bytes in
+                    UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(target)[count...])
+                        .copyMemory(from: UnsafeRawBufferPointer(bytes))
+                    count += bytes.count
+                }
+            }
+            return count
         }
-        return text
     }
 }

@@ -17,7 +17,13 @@ package struct Secret: Sendable {
 
     /// Copies `bytes`. The caller's copy is the caller's to wipe.
     package init(_ bytes: some Collection<UInt8>) {
-        self.storage = Storage(count: bytes.count) { $0.copyBytes(from: bytes) }
+        self.storage = Storage(count: bytes.count) { target in
+            // An array has them in one piece.
+            let isCopied: Void? = bytes.withContiguousStorageIfAvailable {
+                target.copyMemory(from: UnsafeRawBufferPointer($0))
+            }
+            if isCopied == nil { for (place, byte) in zip(target.indices, bytes) { target[place] = byte } }
+        }
     }
 
     /// The bytes that hexadecimal digits of either case stand for; nil when `text` is anything else.

@@ -85,11 +85,13 @@ extension MessageLayer {
             // ACK_TIMEOUT to ACK_TIMEOUT times ACK_RANDOM_FACTOR.
             let spread = max(0, self.parameters.randomFactor - 1)
             let factor = 1 + Double.random(in: 0...spread, using: &self.generator)
+            let shortest = Double(self.parameters.acknowledgementTimeout.wholeNanoseconds)
             self.inFlight = InFlight(
                 datagram: outgoing.datagram,
                 purpose: outgoing.purpose,
                 messageID: messageID,
-                timeout: self.parameters.acknowledgementTimeout * factor,
+                // In nanoseconds: `Duration` multiplies with 128 bits.
+                timeout: .nanoseconds(Int64(min(shortest * factor, 9e18))),
                 sent: now
             )
             events.append(.transmit(outgoing.datagram))

@@ -84,6 +84,13 @@ package struct MessageLayer: Sendable {
 
     /// When `handleDeadline` is due next. The end of the deduplication memory counts too, so that it gets freed.
     package var deadline: Instant? {
+        var copy = self
+        return copy.currentDeadline()
+    }
+
+    /// The same. `mutating` although nothing changes: read through a property of a class, the whole layer would be copied
+    /// first, and this is asked for after every message.
+    package mutating func currentDeadline() -> Instant? {
         var earliest = self.memoryExpiry
         func consider(_ candidate: Instant?) {
             guard let candidate else { return }

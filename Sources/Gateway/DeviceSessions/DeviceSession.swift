@@ -109,21 +109,9 @@ final class DeviceSession {
 
     /// The earliest of the deadlines of what the session does.
     var deadline: Instant? {
-        .earlier(
-            Self.deadline(of: &self.layer), .earlier(self.dtls?.deadline, Self.deadline(of: &self.bootstrap))
-        )
+        .earlier(self.layer.currentDeadline(), .earlier(self.dtls?.deadline, self.bootstrap?.currentDeadline() ?? nil))
     }
 
     /// A bootstrap runs here.
-    var isBootstrapping: Bool { Self.isRunning(&self.bootstrap) }
-
-    // `inout` although nothing changes: what is read through a property of a class is copied as a whole first.
-
-    private static func isRunning(_ bootstrap: inout BootstrapSession?) -> Bool { bootstrap?.isRunning ?? false }
-
-    private static func deadline(of layer: inout MessageLayer) -> Instant? { layer.deadline }
-
-    private static func deadline(of bootstrap: inout BootstrapSession?) -> Instant? {
-        bootstrap?.deadline
-    }
+    var isBootstrapping: Bool { self.bootstrap?.checkIsRunning() ?? false }
 }

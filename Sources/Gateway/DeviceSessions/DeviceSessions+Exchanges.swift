@@ -137,12 +137,12 @@ extension DeviceSessions {
                 var event = MessageLayer.Event.retransmitted
                 swap(&event, &work.events[nextEvent])
                 nextEvent += 1
-                self.handle(event, of: session, &work)
+                self.handle(consume event, of: session, &work)
             } else if nextBootstrap < work.bootstrap.count {
                 var action = BootstrapSession.Action.dropAnswer
                 swap(&action, &work.bootstrap[nextBootstrap])
                 nextBootstrap += 1
-                self.perform(action, for: session, &work)
+                self.perform(consume action, for: session, &work)
             } else if nextRegistration < work.registration.count {
                 nextRegistration += 1
                 if let registration = session.registration {
@@ -155,8 +155,8 @@ extension DeviceSessions {
     }
 
     /// Something that the device's message layer reports.
-    private func handle(_ event: MessageLayer.Event, of session: DeviceSession, _ work: inout Work) {
-        switch event {
+    private func handle(_ event: consuming MessageLayer.Event, of session: DeviceSession, _ work: inout Work) {
+        switch consume event {
         case .transmit(let datagram): self.send(datagram, to: session)
         case .request(let id, let request): self.dispatch(id, request, of: session, &work)
         case .acknowledged(let exchange):
@@ -275,8 +275,10 @@ extension DeviceSessions {
 
     // MARK: - Bootstrap actions
 
-    private func perform(_ action: BootstrapSession.Action, for session: DeviceSession, _ work: inout Work) {
-        switch action {
+    private func perform(
+        _ action: consuming BootstrapSession.Action, for session: DeviceSession, _ work: inout Work
+    ) {
+        switch consume action {
         case .acquireLease(let upstreams):
             let owner = LeaseOwner(iccid: session.record.iccid, leg: .bootstrap)
             let credentials =

@@ -114,13 +114,12 @@ extension DeviceSessions {
     }
 
     /// Keeps an audit record of a session. The first one after a move says where the session was before.
-    func journal(_ event: AuditEvent, of session: DeviceSession) {
+    func journal(_ event: consuming AuditEvent, of session: DeviceSession) {
         guard let former = session.movedFrom else {
             self.audits.append(event)
             return
         }
         session.movedFrom = nil
-        var event = event
         event.detail.append(.init("moved-from", .text(former.description)))
         self.audits.append(event)
     }

@@ -289,7 +289,9 @@ package actor DeviceSessions: LoopActor {
             dtls.drainOutput { self.transmit($0, to: session.peer) }
         }
         self.withExchanges(of: session, now: now) { events, actions in
-            if let due = session.layer.deadline, due <= now { session.layer.handleDeadline(now: now, into: &events) }
+            if let due = session.layer.currentDeadline(), due <= now {
+                session.layer.handleDeadline(now: now, into: &events)
+            }
             session.bootstrap?.handleDeadline(now: now, wallClock: self.environment.wallClock(), into: &actions)
         }
     }

@@ -9,11 +9,13 @@ extension AccountRewriter {
         mint: Mint
     ) throws(RewriteRefusal) -> (SecurityAccount, AccountChange) {
         var rewritten = account
+        // Each look at it reads it from the bytes anew.
+        let uri = account.uri
         var server: String?
         var written: UpstreamAccount?
         if account.isBootstrapServer {
             try self.leadBack(&rewritten)
-            self.arrangement.bootstrapURI = account.uri
+            self.arrangement.bootstrapURI = uri
             self.bootstrapInstanceID = account.instanceID
             self.written[account.instanceID] = nil
         } else {
@@ -23,11 +25,11 @@ extension AccountRewriter {
             guard self.written[account.instanceID] != nil || self.written.count < Self.maximumAccounts else {
                 throw .limit("upstream writes more than \(Self.maximumAccounts) server accounts in one bootstrap")
             }
-            (server, written) = try self.route(&rewritten, shortServerID: shortServerID, mint: mint)
+            (server, written) = try self.route(&rewritten, from: uri, shortServerID: shortServerID, mint: mint)
             if self.bootstrapInstanceID == account.instanceID { self.bootstrapInstanceID = nil }
             self.written[account.instanceID] = WrittenAccount(
                 shortServerID: shortServerID, isKept: server == nil, isSecure: rewritten.securityMode != .noSec,
-                uri: account.uri
+                uri: uri
             )
         }
         try Self.verify(rewritten)
@@ -36,8 +38,8 @@ extension AccountRewriter {
             isBootstrapServer: account.isBootstrapServer,
             shortServerID: account.shortServerID,
             server: server,
-            before: AccountSummary(account),
-            after: AccountSummary(rewritten),
+            before: AccountSummary(account, uri: uri),
+            after: AccountSummary(rewritten, uri: rewritten.uri),
             written: written
         )
         return (rewritten, change)
@@ -69,10 +71,11 @@ extension AccountRewriter {
     /// registration leg shows to the server.
     private mutating func route(
         _ account: inout SecurityAccount,
+        from text: String,
         shortServerID: UInt16,
         mint: Mint
     ) throws(RewriteRefusal) -> (String?, UpstreamAccount?) {
-        let uri = try Self.parseURI(of: account)
+        let uri = try Self.parse(text, of: account)
         guard let rule = self.servers.first(where: { $0.matches(uri, shortServerID: shortServerID) }) else {
             try self.keep(account, shortServerID: shortServerID)
             return (nil, nil)
@@ -136,7 +139,7 @@ extension AccountRewriter {
     /// An account without a rule goes on unchanged if `unmatched` says so.
     private func keep(_ account: SecurityAccount, shortServerID: UInt16) throws(RewriteRefusal) {
         guard self.unmatched == .keep else {
-            let uri = AccountSummary(account).uri
+            let uri = AccountSummary(account, uri: account.uri).uri
             throw .noRoute(
                 "no entry of servers is for short server ID \(shortServerID) at \(uri); add one, or set unmatched: keep"
             )
@@ -177,9 +180,9 @@ extension AccountRewriter {
 
     /// The address as upstream wrote it; nil when it is of a kind that UDP does not carry, which only a rule by short server
     /// ID can be for (T25). What does not parse, or does not fit its mode, is refused (T24).
-    private static func parseURI(of account: SecurityAccount) throws(RewriteRefusal) -> ServerURI? {
+    private static func parse(_ text: String, of account: SecurityAccount) throws(RewriteRefusal) -> ServerURI? {
         let uri: ServerURI
-        do { uri = try ServerURI(account.uri) } catch {
+        do { uri = try ServerURI(text) } catch {
             if case .unsupportedScheme = error { return nil }
             throw .malformed("upstream's server URI in /0/\(account.instanceID) is no valid one: \(error)")
         }

@@ -46,12 +46,14 @@ package struct AccountSummary: Sendable, Equatable {
     /// Nil when there is none. For its fingerprint only.
     package var key: Secret?
 
-    init(_ account: SecurityAccount) {
-        let uri = account.uri
-        if uri.utf8.count <= 255, uri.utf8.allSatisfy({ 0x20..<0x7F ~= $0 }) {
+    /// - Parameter uri: the account's, as it stands there.
+    init(_ account: SecurityAccount, uri: String) {
+        func isPrintable(_ byte: UInt8) -> Bool { byte &- 0x20 < 0x7F - 0x20 }
+        var text = uri
+        if uri.utf8.count <= 255, text.withUTF8({ $0.allSatisfy(isPrintable) }) {
             self.uri = uri
         } else {
-            let printable = uri.utf8.prefix(255).map { 0x20..<0x7F ~= $0 ? $0 : UInt8(ascii: "?") }
+            let printable = uri.utf8.prefix(255).map { isPrintable($0) ? $0 : UInt8(ascii: "?") }
             self.uri = String(decoding: printable, as: UTF8.self)
         }
         self.securityMode = account.securityMode.name

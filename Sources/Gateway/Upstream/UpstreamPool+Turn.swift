@@ -318,7 +318,7 @@ extension UpstreamPool {
 
     /// Keeps the socket's entry among the timers at or before its deadline.
     func reschedule(_ connection: Connection) {
-        var next = Self.deadline(of: &connection.layer)
+        var next = connection.layer.currentDeadline()
         if let due = connection.link?.deadline { next = next.map { min($0, due) } ?? due }
         guard let deadline = next else { return }
         if let scheduled = connection.scheduled, scheduled <= deadline { return }
@@ -326,9 +326,6 @@ extension UpstreamPool {
         self.layerTimers.push(connection.id, at: deadline)
         if self.timerDue.map({ deadline < $0 }) ?? true { self.scheduleTurn() }
     }
-
-    /// `inout` although nothing changes: what is read through a property of a class is copied as a whole first.
-    private static func deadline(of layer: inout MessageLayer) -> Instant? { layer.deadline }
 
     private func armTimer() {
         guard !self.machine.isStopped, let due = Instant.earlier(self.layerTimers.earliest, self.machine.deadline)
@@ -358,7 +355,7 @@ extension UpstreamPool {
                 continue
             }
             connection.scheduled = nil
-            if let deadline = connection.layer.deadline, deadline <= now {
+            if let deadline = connection.layer.currentDeadline(), deadline <= now {
                 connection.layer.handleDeadline(now: now, into: &self.events)
             }
             if let link = connection.link { self.handleDeadline(of: link, on: connection, now: now) }

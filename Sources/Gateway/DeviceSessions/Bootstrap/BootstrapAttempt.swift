@@ -194,6 +194,13 @@ extension BootstrapSession {
             return self.held
         }
 
+        /// The command that the device has and has not answered. `mutating` although nothing changes: read through the
+        /// optional that holds it, the whole attempt would be copied first.
+        mutating func operationAtDevice() -> Operation? {
+            guard case .running(.some(let operation)) = self.step, operation.isAtDevice else { return nil }
+            return operation
+        }
+
         /// The first refusal is the cause that is told at the end.
         mutating func noteRefusal(_ cause: FailureCause) { self.refusal = self.refusal ?? cause }
 

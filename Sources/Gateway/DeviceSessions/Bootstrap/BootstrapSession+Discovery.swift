@@ -11,10 +11,12 @@ internal import Timing
 extension BootstrapSession {
     /// Whether the device has to be asked first.
     func mustDiscover(before operation: BootstrapOperation) -> Bool {
-        guard let attempt = self.attempt, attempt.place == .unknown else { return false }
+        // The attempt as a whole would be copied if it were bound to a name.
+        guard self.attempt?.place == .unknown else { return false }
         switch operation {
         case .write(let path): return path.objectID == 0
-        case .delete(let path): return path.objectID == 0 && path.count > 1 && !attempt.rewriter.isServerAccount(path)
+        case .delete(let path):
+            return path.objectID == 0 && path.count > 1 && self.attempt?.rewriter.isServerAccount(path) == false
         case .request, .finish, .discover, .read, .other, .refused: return false
         }
     }

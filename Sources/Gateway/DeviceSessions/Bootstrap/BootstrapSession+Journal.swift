@@ -15,61 +15,63 @@ extension BootstrapSession {
     func event(
         _ name: AuditEvent.Name, _ time: Int64, of attempt: Attempt, cause: FailureCause? = nil
     ) -> AuditEvent {
-        var event = self.event(name, time, of: attempt.origin, cause: cause)
-        event.detail = attempt.detail
-        return event
+        self.event(name, time, of: attempt.origin, cause: cause, detail: attempt.detail)
     }
 
+    /// Made in one go: each copy of an event counts references to all of its texts.
     private func event(
-        _ name: AuditEvent.Name, _ time: Int64, of origin: Attempt.Origin, cause: FailureCause? = nil
+        _ name: AuditEvent.Name, _ time: Int64, of origin: Attempt.Origin, cause: FailureCause? = nil,
+        detail: [AuditEvent.Field]
     ) -> AuditEvent {
-        var event = self.event(name, time, cause: cause, endpoint: origin.endpoint)
-        event.upstream = origin.upstreamURI
-        return event
+        AuditEvent(
+            name, time: time, cause: cause, iccid: self.subject.record.iccid, endpoint: origin.endpoint,
+            peer: self.subject.peer, upstream: origin.upstreamURI, session: self.subject.session, detail: detail
+        )
     }
 
     /// Records something about the running attempt.
     func journal(_ name: AuditEvent.Name, _ time: Int64, into actions: inout [Action]) {
         // The attempt as a whole would be copied for it.
         guard let origin = self.attempt?.origin, let detail = self.attempt?.detail else { return }
-        var event = self.event(name, time, of: origin)
-        event.detail = detail
-        actions.append(.journal(event))
+        actions.append(.journal(self.event(name, time, of: origin, detail: detail)))
     }
 
     func mintedEvent(_ credential: OneTimeCredential, of origin: Attempt.Origin, _ time: Int64) -> AuditEvent {
-        var event = self.event(.credentialMinted, time, of: origin)
-        event.detail = [
-            .init("server", .text(credential.server)),
-            .init("ssid", .integer(Int64(credential.shortServerID))),
-            .init("identity", .text(credential.identity.description)),
-            .init("key", .text(KeyFingerprint.text(of: credential.key))),
-        ]
-        return event
+        self.event(
+            .credentialMinted, time, of: origin,
+            detail: [
+                .init("server", .text(credential.server)),
+                .init("ssid", .integer(Int64(credential.shortServerID))),
+                .init("identity", .text(credential.identity.description)),
+                .init("key", .text(KeyFingerprint.text(of: credential.key))),
+            ]
+        )
     }
 
     func mintedEvent(_ grant: PlainGrant, of origin: Attempt.Origin, _ time: Int64) -> AuditEvent {
-        var event = self.event(.credentialMinted, time, of: origin)
-        event.detail = [
-            .init("server", .text(grant.key.server)), .init("ssid", .integer(Int64(grant.shortServerID))),
-            .init("security", .text(SecurityMode.noSec.name)),
-        ]
-        return event
+        self.event(
+            .credentialMinted, time, of: origin,
+            detail: [
+                .init("server", .text(grant.key.server)), .init("ssid", .integer(Int64(grant.shortServerID))),
+                .init("security", .text(SecurityMode.noSec.name)),
+            ]
+        )
     }
 
     /// `namesKeys`: nothing was minted, so that one-time identities and keys only have a name.
     func writtenEvent(
         _ change: AccountChange, of origin: Attempt.Origin, _ time: Int64, namesKeys: Bool = false
     ) -> AuditEvent {
-        var event = self.event(.bootstrapWritten, time, of: origin)
-        event.detail = [
-            .init("instance", .integer(Int64(change.instanceID))),
-            .init("account", .text(change.isBootstrapServer ? "bootstrap" : change.server ?? "server")),
-            .init("ssid", .integer(Int64(change.shortServerID ?? 0))),
-            .init("before", .object(Self.fields(change.before))),
-            .init("after", .object(Self.fields(change.after, isOneTime: namesKeys && change.isMinted))),
-        ]
-        return event
+        self.event(
+            .bootstrapWritten, time, of: origin,
+            detail: [
+                .init("instance", .integer(Int64(change.instanceID))),
+                .init("account", .text(change.isBootstrapServer ? "bootstrap" : change.server ?? "server")),
+                .init("ssid", .integer(Int64(change.shortServerID ?? 0))),
+                .init("before", .object(Self.fields(change.before))),
+                .init("after", .object(Self.fields(change.after, isOneTime: namesKeys && change.isMinted))),
+            ]
+        )
     }
 
     private static func fields(_ account: AccountSummary, isOneTime: Bool = false) -> [AuditEvent.Field] {

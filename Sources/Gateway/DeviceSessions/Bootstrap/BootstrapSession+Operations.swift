@@ -311,7 +311,7 @@ extension BootstrapSession {
     package mutating func deviceAnswered(
         _ response: CoAPResponse, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        guard let operation = self.attempt?.operationAtDevice() ?? nil else { return }
         self.attempt?.timeline.answered(response.code, bytes: response.payload.count, at: wallClock)
         if let accounts = operation.accounts {
             self.attempt?.settle(accounts, isTaken: response.code.isSuccess)
@@ -379,7 +379,7 @@ extension BootstrapSession {
     package mutating func deviceFailed(
         _ failure: MessageLayer.Failure, now: Instant, wallClock: Int64, into actions: inout [Action]
     ) {
-        guard case .running(.some(let operation))? = self.attempt?.step, operation.isAtDevice else { return }
+        guard let operation = self.attempt?.operationAtDevice() ?? nil else { return }
         self.attempt?.timeline.failed(failure, at: wallClock)
         if let waiting = operation.waiting, failure == .reset || failure == .unusableResponse {
             self.discoveryRefused(

@@ -113,6 +113,13 @@ package struct BootstrapSession: Sendable {
     /// True between a Bootstrap-Request that was let through and its end.
     package var isRunning: Bool { self.attempt != nil }
 
+    // `mutating` although nothing changes: read through an optional property of a class, the whole session would be copied
+    // first.
+
+    mutating func checkIsRunning() -> Bool { self.attempt != nil }
+
+    mutating func currentDeadline() -> Instant? { self.deadline }
+
     /// Which bootstrap of this session runs; nil while none does. Names it to orders whose outcome comes later.
     package var number: Int? { self.attempt?.number }
 
