@@ -2,8 +2,8 @@
 /// belongs; in one piece of memory that is used again.
 ///
 /// A turn reads dozens of datagrams. Reading all of them first, then doing with all what has to be done next, keeps the
-/// code of each stage in the processor's cache of instructions: with each datagram taken through all stages at once, a
-/// third more of them have to be fetched anew (*measured*).
+/// code of each stage in the processor's cache of instructions: with each datagram taken through all stages at once, two
+/// fifths more of them have to be fetched anew (*measured*). Used for what devices send and for what servers send.
 struct StagedMessages<Origin> {
     /// Beyond this many bytes they are worked off before more are read.
     static var limit: Int { 64 * 1024 }
