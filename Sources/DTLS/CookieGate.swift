@@ -29,6 +29,11 @@ package struct CookieGate: Sendable {
     private var current: Secret
     private var previous: Secret?
     private var currentSince: Instant
+    /// The hello that was accepted last, its sender, and the key behind its cookie: the session that is made of it at once
+    /// needs not find that key again. The room is kept.
+    private var accepted: [UInt8] = []
+    private var acceptedPeer: DTLSPeer?
+    private var acceptedSecret: Secret?
 
     /// - Parameters:
     ///   - lifetime: How long new cookies are made with one key; their key is good for as long again.
@@ -39,7 +44,7 @@ package struct CookieGate: Sendable {
     }
 
     /// Judges a datagram from a peer that has no session, or a ClientHello from one that has. Allocates nothing, apart
-    /// from a new key once in a ``lifetime``.
+    /// from a new key once in a ``lifetime`` and room for the longest hello.
     ///
     /// - Parameters:
     ///   - reply: Overwritten when the verdict is `reply`; keep one array for all calls.
@@ -58,18 +63,34 @@ package struct CookieGate: Sendable {
         self.replaceKey(now: now)
         var computed = Cookie()
         guard computed.compute(for: hello, from: peer, secret: self.current) else { return .drop(.internal) }
-        if computed.matches(hello.cookie) { return .accept }
+        if computed.matches(hello.cookie) {
+            self.remember(datagram, from: peer, self.current)
+            return .accept
+        }
         if hello.cookie.count == Self.cookieLength, let previous = self.previous {
             var earlier = Cookie()
             guard earlier.compute(for: hello, from: peer, secret: previous) else { return .drop(.internal) }
-            if earlier.matches(hello.cookie) { return .accept }
+            if earlier.matches(hello.cookie) {
+                self.remember(datagram, from: peer, previous)
+                return .accept
+            }
         }
         Self.write(&reply, answering: hello, cookie: computed)
         return .reply
     }
 
-    /// The key that made the cookie in `hello`; nil when none of the two did.
-    func secret(behind hello: ClientHello, from peer: DTLSPeer) -> Secret? {
+    private mutating func remember(_ datagram: UnsafeRawBufferPointer, from peer: DTLSPeer, _ secret: Secret) {
+        self.accepted.removeAll(keepingCapacity: true)
+        self.accepted.append(contentsOf: datagram)
+        self.acceptedPeer = peer
+        self.acceptedSecret = secret
+    }
+
+    /// The key that made the cookie in `hello`, which `datagram` consists of; nil when none of the two did.
+    func secret(behind hello: ClientHello, in datagram: UnsafeRawBufferPointer, from peer: DTLSPeer) -> Secret? {
+        if let secret = self.acceptedSecret, self.acceptedPeer == peer, datagram.elementsEqual(self.accepted) {
+            return secret
+        }
         var cookie = Cookie()
         if cookie.compute(for: hello, from: peer, secret: self.current), cookie.matches(hello.cookie) {
             return self.current
@@ -85,6 +106,7 @@ package struct CookieGate: Sendable {
     private mutating func replaceKey(now: Instant) {
         let age = self.currentSince.duration(to: now)
         guard age >= self.lifetime else { return }
+        self.acceptedSecret = nil
         self.previous = age < self.lifetime * 2 ? self.current : nil
         self.current = .random(count: 32)
         self.currentSince = now

@@ -63,9 +63,9 @@ package final class DTLSSession {
     /// - Parameters:
     ///   - hello: The datagram that the gate has just accepted.
     ///   - cookies: That gate.
-    ///   - connectionID: What the client's records shall name this session by if the client offers connection IDs; nil:
-    ///     they are not taken up. It must be no other live session's. Not taken up either when a CBC suite may be chosen,
-    ///     or when the client's own ID is longer than the library's ten bytes.
+    ///   - connectionID: What the client's records shall name this session by; asked for only if the client offers
+    ///     connection IDs. It must be no other live session's. Nil: they are not taken up; nor are they when a CBC suite
+    ///     may be chosen, or when the client's own ID is longer than the library's ten bytes.
     /// - Throws: `staleHello`, `helloRefused`, `tooManyHandshakes` or `failure`; nothing is left then, and nothing
     ///   sent.
     package init(
@@ -73,13 +73,13 @@ package final class DTLSSession {
         from peer: DTLSPeer,
         cookies: CookieGate,
         context: DTLSContext,
-        connectionID: ConnectionID? = nil,
+        connectionID: @autoclosure () -> ConnectionID? = nil,
         now: Instant
     ) throws(DTLSError) {
         guard context.handshakes < context.configuration.maximumHandshakes else { throw .tooManyHandshakes }
         guard
             context.role == .server, let parsed = try? ClientHello.parse(hello),
-            let secret = cookies.secret(behind: parsed, from: peer)
+            let secret = cookies.secret(behind: parsed, in: hello, from: peer)
         else { throw .staleHello }
         let handshake = Handshake(configuration: context.configuration, now: now)
         handshake.keyExchangeSequence = parsed.messageSequence &+ 1
@@ -102,15 +102,17 @@ package final class DTLSSession {
             return wolfSSL_dtls_set_peer(library, start, UInt32(address.count)) == 1
         }
         guard isKeyed, isAddressed else { throw .failure(call: "wolfSSL_DTLS_SetCookieSecret", code: 0) }
-        if let connectionID, let length = parsed.connectionIDLength, length <= bootgate_longest_connection_id(),
-            CipherSuite.allowConnectionIDs(context.suites, for: parsed)
+        var ownID: ConnectionID?
+        if let length = parsed.connectionIDLength, length <= bootgate_longest_connection_id(),
+            CipherSuite.allowConnectionIDs(context.suites, for: parsed), let connectionID = connectionID()
         {
             try Self.use(connectionID, in: library)
+            ownID = connectionID
         }
         handshake.datagrams = 1
         self.feed(hello, now: now)
         if case .closed(.protocolError(let code)) = self.phase { throw .helloRefused(code: code) }
-        if bootgate_has_connection_id(library) == 1 { self.connectionID = connectionID }
+        if bootgate_has_connection_id(library) == 1 { self.connectionID = ownID }
         self.suite = CipherSuite(rawValue: UInt16(truncatingIfNeeded: wolfSSL_get_current_cipher_suite(library)))
         self.outcome = .nothing
     }

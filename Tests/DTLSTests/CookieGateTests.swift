@@ -242,12 +242,18 @@ struct CookieGateTests {
         let context = try DTLSContext(role: .server, configuration: DTLSConfiguration())
         let cookie = bench.cookie()
         let stale = [UInt8](repeating: 1, count: 32)
-        for hello in [Wire.hello(), Wire.hello(cookie: stale), Wire.hello(cookie: cookie, random: 8)] {
+        // What the gate remembers of the last good hello is good for that one and its sender alone.
+        #expect(bench.examine(Wire.hello(cookie: cookie)) == .accept)
+        let stranger = DTLSPeer(high: 0, low: 0xFFFF_0A01_0203, port: 40_001)
+        for (hello, sender) in [
+            (Wire.hello(), LossyLink.peer), (Wire.hello(cookie: stale), LossyLink.peer),
+            (Wire.hello(cookie: cookie, random: 8), LossyLink.peer), (Wire.hello(cookie: cookie), stranger),
+        ] {
             #expect(throws: DTLSError.staleHello) {
                 try hello.withUnsafeBytes { bytes in
                     try DTLSSession(
                         accepting: bytes,
-                        from: LossyLink.peer,
+                        from: sender,
                         cookies: bench.gate,
                         context: context,
                         now: bench.now
