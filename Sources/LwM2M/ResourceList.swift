@@ -8,17 +8,23 @@ struct ResourceList: Hashable, Sendable {
 
     /// The value of a single resource as TLV spells it; nil when it is absent, has several values or another spelling.
     func single(_ id: UInt16) -> [UInt8]? {
-        guard let resource = self.resources.first(where: { $0.id == id }), resource.spelling == nil,
-            case .single(let bytes) = resource.value
+        guard let index = self.index(of: id), self.resources[index].spelling == nil,
+            case .single(let bytes) = self.resources[index].value
         else { return nil }
         return bytes
     }
 
-    func value(_ id: UInt16) -> Resource.Value? { self.resources.first { $0.id == id }?.value }
+    func value(_ id: UInt16) -> Resource.Value? { self.index(of: id).map { self.resources[$0].value } }
+
+    /// By place: a look at each whole resource would count references to its bytes.
+    private func index(of id: UInt16) -> Int? {
+        for index in self.resources.indices where self.resources[index].id == id { return index }
+        return nil
+    }
 
     /// Changes the resource where it stands. A new one goes behind the one with the next lower id that is there.
     mutating func set(_ id: UInt16, _ value: Resource.Value) {
-        if let index = self.resources.firstIndex(where: { $0.id == id }) {
+        if let index = self.index(of: id) {
             self.resources[index] = Resource(id: id, value: value)
             return
         }

@@ -400,14 +400,16 @@ package final class AuditJournal: AuditSink {
 
     /// - Returns: false when the journal closes and the disk takes nothing.
     private func work(on round: inout Round, _ file: JournalFile, isDue: Bool) -> Bool {
-        // By place: taken out one by one, each would be copied.
         for index in round.events.indices {
             if file.isSegmentFull {
                 guard self.reach(.rotated, file, &round) else { return false }
             } else if file.isFull {
                 guard self.reach(.written, file, &round) else { return false }
             }
-            file.append(round.events[index])
+            // Taken out, because a copy retains everything in it.
+            var event = AuditEvent(.journalLost, time: 0)
+            swap(&event, &round.events[index])
+            file.append(event)
         }
         let goal: JournalFile.Goal
         if isDue || round.isClosing || file.unsigned >= self.policy.withLock({ $0.checkpointRecords })

@@ -94,19 +94,23 @@ struct JSONWriter {
     }
 
     mutating func text(_ text: String) {
+        // `withUTF8` needs a copy of its own, which only a text from elsewhere than Swift is worth.
+        guard text.utf8.withContiguousStorageIfAvailable({ self.quoted($0) }) == nil else { return }
         var text = text
-        text.withUTF8 { utf8 in
-            if let source = utf8.baseAddress, utf8.count <= Self.textLimit, Self.isPlain(utf8) {
-                self.extend(by: utf8.count + 2) {
-                    $0[0] = UInt8(ascii: "\"")
-                    ($0 + 1).update(from: source, count: utf8.count)
-                    $0[utf8.count + 1] = UInt8(ascii: "\"")
-                }
-            } else {
-                self.append(UInt8(ascii: "\""))
-                self.escaped(Self.limited(utf8))
-                self.append(UInt8(ascii: "\""))
+        text.withUTF8 { self.quoted($0) }
+    }
+
+    private mutating func quoted(_ utf8: UnsafeBufferPointer<UInt8>) {
+        if let source = utf8.baseAddress, utf8.count <= Self.textLimit, Self.isPlain(utf8) {
+            self.extend(by: utf8.count + 2) {
+                $0[0] = UInt8(ascii: "\"")
+                ($0 + 1).update(from: source, count: utf8.count)
+                $0[utf8.count + 1] = UInt8(ascii: "\"")
             }
+        } else {
+            self.append(UInt8(ascii: "\""))
+            self.escaped(Self.limited(utf8))
+            self.append(UInt8(ascii: "\""))
         }
     }
 
@@ -133,10 +137,8 @@ struct JSONWriter {
             if index > 0 { self.raw(",") }
             var isFirst = true
             step.tell(servers) { name, member in
-                self.raw(isFirst ? "{\"" : ",\"")
+                self.member(name, behind: isFirst ? UInt8(ascii: "{") : UInt8(ascii: ","))
                 isFirst = false
-                self.raw(name)
-                self.raw("\":")
                 switch member {
                 case .text(let text): self.text(text)
                 case .integer(let number): self.integer(number)
@@ -145,6 +147,19 @@ struct JSONWriter {
             self.raw("}")
         }
         self.raw("]")
+    }
+
+    /// The name of a member, in one piece.
+    private mutating func member(_ name: StaticString, behind mark: UInt8) {
+        name.withUTF8Buffer { name in
+            self.extend(by: name.count + 4) { bytes in
+                bytes[0] = mark
+                bytes[1] = UInt8(ascii: "\"")
+                for index in 0..<name.count { bytes[2 + index] = name[index] }
+                bytes[2 + name.count] = UInt8(ascii: "\"")
+                bytes[3 + name.count] = UInt8(ascii: ":")
+            }
+        }
     }
 
     mutating func object(_ fields: [AuditEvent.Field]) {
