@@ -69,7 +69,7 @@ struct MementoTests {
         #expect(next.layer.availableMessageIDs(now: next.now) < 65_536 - 20_000)
         let (_, first) = next.send(CoAPRequest(.get, isConfirmable: false))
         #expect(transmitted(first).first?.messageID == before &+ 1)
-        let later = self.restart(script, after: .seconds(250))
+        var later = self.restart(script, after: .seconds(250))
         #expect(later.layer.availableMessageIDs(now: later.now) > 65_536 - 8_192)
     }
 

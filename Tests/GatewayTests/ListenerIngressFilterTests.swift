@@ -12,7 +12,11 @@ struct ListenerIngressFilterTests {
         return Self.filter.dropReason(from: PeerAddress(address, port: port), size: size)
     }
 
-    @Test("Ordinary sources pass", arguments: ["192.0.2.1", "127.0.0.1", "2001:db8::1", "fe80::1", "::1", "240.0.0.1"])
+    @Test(
+        "Ordinary sources pass",
+        arguments: [
+            "192.0.2.1", "127.0.0.1", "2001:db8::1", "fe80::1", "::1", "240.0.0.1", "198.51.100.255", "2001:db8::ff",
+        ])
     func ordinary(ip: String) {
         #expect(IPAddress(ip) != nil)
         #expect(Self.reason(ip) == nil)

@@ -112,6 +112,9 @@ package struct MessageLayer: Sendable {
         self.requests.isEmpty && self.exchanges.isEmpty && self.inFlight == nil && self.queue.isEmpty
     }
 
+    /// Whether the peer has not acknowledged all messages yet. `mutating` for the reason of ``currentDeadline()``.
+    package mutating func hasUnacknowledged() -> Bool { self.inFlight != nil || !self.queue.isEmpty }
+
     package var statistics: Statistics {
         Statistics(
             openRequests: self.requests.count,
@@ -127,13 +130,14 @@ package struct MessageLayer: Sendable {
     /// Message IDs that were issued since the layer was made.
     package var messageIDsUsed: Int { self.messageIDs.issued }
 
-    /// How many messages of our own can go out now before an ID would come back within the exchange lifetime.
-    package func availableMessageIDs(now: Instant) -> Int {
+    /// How many messages of our own can go out now before an ID would come back within the exchange lifetime. `mutating`
+    /// for the reason of ``currentDeadline()``.
+    package mutating func availableMessageIDs(now: Instant) -> Int {
         self.messageIDs.available(tick: self.clock.existingTick(at: now) ?? 1, lifetime: self.exchangeLifetime)
     }
 
     /// Whether at least one message of our own can go out. A pool asks `availableMessageIDs` for a whole conversation.
-    package func canIssueMessageID(now: Instant) -> Bool {
+    package mutating func canIssueMessageID(now: Instant) -> Bool {
         self.availableMessageIDs(now: now) > 0
     }
 

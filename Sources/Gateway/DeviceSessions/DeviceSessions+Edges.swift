@@ -75,14 +75,21 @@ extension DeviceSessions: LeaseHolder {
     nonisolated package func lease(
         _ id: LeaseID, received event: MessageLayer.Event, now: Instant
     ) {
-        self.enter((id, event, now)) { sessions, arguments in
-            let (id, event, now) = arguments
-            sessions.withUser(of: id, now: now) { user, work in
-                switch user {
-                case .bootstrap(let session): sessions.handle(event, of: session, &work)
-                case .registration(let registration): Self.handle(event, of: registration, &work)
-                }
-            }
+        self.enter((id, event, now)) { $0.received($1.1, on: $1.0, now: $1.2) }
+    }
+
+    /// As ``withUser(of:now:isOver:_:)`` does it, without a closure for every message.
+    private func received(_ event: MessageLayer.Event, on lease: LeaseID, now: Instant) {
+        guard let user = self.byLease[lease] else { return }
+        var work = self.beginWork(now: now)
+        switch user {
+        case .bootstrap(let session):
+            self.handle(event, of: session, &work)
+            self.carryOut(consume work, for: session)
+            self.schedule(session.peer)
+        case .registration(let registration):
+            Self.handle(event, of: registration, &work)
+            self.carryOut(consume work, for: registration)
         }
     }
 

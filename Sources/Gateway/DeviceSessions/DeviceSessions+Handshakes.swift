@@ -60,7 +60,7 @@ extension DeviceSessions {
                 return
             }
             self.counters.helloVerifications += 1
-            self.helloReply.withUnsafeBytes { reply in
+            self.helloReply.withBytes { reply in
                 self.counters.datagramsToDevices += 1
                 self.listeners[key.listener].send(reply, to: remote)
             }

@@ -176,7 +176,7 @@ extension DeviceSessions {
                 options: answer.options
             ))
         self.counters.datagramsToDevices += 1
-        datagram.withUnsafeBytes { self.listeners[key.listener].send($0, to: remote) }
+        datagram.withBytes { self.listeners[key.listener].send($0, to: remote) }
         return true
     }
 

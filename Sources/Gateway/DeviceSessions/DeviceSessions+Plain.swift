@@ -108,7 +108,7 @@ extension DeviceSessions {
         var index = 0
         while index < events.count {
             switch events[index] {
-            case .transmit(let datagram): datagram.withUnsafeBytes { self.transmit($0, to: peer) }
+            case .transmit(let datagram): datagram.withBytes { self.transmit($0, to: peer) }
             case .request(let id, let request):
                 layer.respond(to: id, DeviceAnswer.response(to: cause), now: now, into: &events)
                 self.failures.report(cause, iccid: nil, peer: peer.key.address, now: now)

@@ -29,10 +29,9 @@ extension DeviceSessions {
             }
             for order in orders {
                 for credential in order.credentials {
-                    if let resolution = self.fresh.removeValue(forKey: credential.identity), failure == nil,
-                        generation == self.recordGeneration
-                    {
-                        self.identities.insert(resolution, for: credential.identity)
+                    guard let resolution = self.fresh.removeValue(forKey: credential.identity) else { continue }
+                    if failure == nil, generation == self.recordGeneration {
+                        self.identities.insert(consume resolution, for: credential.identity)
                     }
                 }
                 let published = failure == nil ? self.published(order.credentials, .many) : []
@@ -102,8 +101,10 @@ extension DeviceSessions {
     private func published(
         _ credentials: [OneTimeCredential], _ keys: GatewayConfiguration.KeysPerEndpoint
     ) -> [OneTimeCredential] {
-        credentials.filter { credential in
-            self.configuration.servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
+        let servers = self.configuration.servers
+        guard servers.contains(where: { $0.publishedKeys == keys }) else { return [] }
+        return credentials.filter { credential in
+            servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
         }
     }
 

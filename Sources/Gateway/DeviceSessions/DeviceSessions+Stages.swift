@@ -59,7 +59,7 @@ extension DeviceSessions {
             next += 1
             session.owesSeal = false
             guard !session.isClosed, let dtls = session.dtls else { continue }
-            message.withUnsafeBytes { bytes in
+            message.withBytes { bytes in
                 do throws(DTLSError) { try dtls.send(bytes) } catch { self.counters.drop("unsendable") }
             }
             dtls.drainOutput { self.transmit($0, to: session.peer) }

@@ -195,9 +195,9 @@ package actor DeviceSessions: LoopActor {
     /// Sends one message to the device; over DTLS it is sealed at the end of the turn.
     func send(_ message: [UInt8], to session: DeviceSession) {
         guard !session.isClosed else { return }
-        if !self.trace.isEmpty { message.withUnsafeBytes { self.note($0, .toDevice, of: session) } }
+        if !self.trace.isEmpty { message.withBytes { self.note($0, .toDevice, of: session) } }
         if session.dtls == nil {
-            message.withUnsafeBytes { self.transmit($0, to: session.peer) }
+            message.withBytes { self.transmit($0, to: session.peer) }
         } else {
             session.owesSeal = true
             self.outgoing.append((session, message))

@@ -2,7 +2,7 @@ package import Secrets
 internal import Timing
 
 /// What a PSK identity stands for.
-package enum IdentityResolution: Sendable, Equatable {
+package indirect enum IdentityResolution: Sendable, Equatable {
     /// The bootstrap identity of a SIM.
     case bootstrap(SIMRecord)
     /// A one-time identity of one server, with the record of the SIM it was minted for.

@@ -30,10 +30,15 @@ package struct IngressFilter: Sendable {
     let sliceSize: Int
     /// Broadcast addresses of the interfaces; 255.255.255.255 counts without being named.
     let broadcasts: Set<IPAddress>
+    /// Last bytes of ``broadcasts``: nearly every source has another one, and needs no look-up.
+    private let lastBytes: [Bool]
 
     init(sliceSize: Int, broadcasts: Set<IPAddress> = []) {
         self.sliceSize = sliceSize
         self.broadcasts = broadcasts
+        var lastBytes = [Bool](repeating: false, count: 256)
+        for address in broadcasts { lastBytes[Int(address.low & 0xFF)] = true }
+        self.lastBytes = lastBytes
     }
 
     /// Nil when the datagram may go further. `size` is what was read, in bytes.
@@ -52,7 +57,7 @@ package struct IngressFilter: Sendable {
             if ip.high == 0 && ip.low == 0 { return .unspecifiedSource }
             if ip.high >> 56 == 0xFF { return .multicastSource }
         }
-        if !self.broadcasts.isEmpty && self.broadcasts.contains(ip) { return .broadcastSource }
+        if self.lastBytes[Int(ip.low & 0xFF)] && self.broadcasts.contains(ip) { return .broadcastSource }
         return nil
     }
 }

@@ -79,6 +79,15 @@ package struct PeerAddress: Hashable, Sendable {
     }
 }
 
+extension PeerAddress {
+    /// Each datagram is looked up by it: three whole words are hashed faster than four numbers.
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(self.high)
+        hasher.combine(self.low)
+        hasher.combine(UInt64(self.scope) << 16 | UInt64(self.port))
+    }
+}
+
 extension PeerAddress: CustomStringConvertible {
     /// `192.0.2.1:49152` or `[2001:db8::1]:49152`, as the audit journal writes it.
     package var description: String {

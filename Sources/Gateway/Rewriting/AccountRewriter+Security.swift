@@ -2,12 +2,13 @@ internal import LwM2M
 internal import Secrets
 
 extension AccountRewriter {
-    /// Rewrites one instance of object 0. Bootstrap account and servers are told apart by resource 1, never by their
+    /// Rewrites one instance of object 0, and adds to `changes` what became of it. Bootstrap account and servers are told apart by resource 1, never by their
     /// instance (T20).
     mutating func rewrite(
         _ account: SecurityAccount,
+        into changes: inout [AccountChange],
         mint: Mint
-    ) throws(RewriteRefusal) -> (SecurityAccount, AccountChange) {
+    ) throws(RewriteRefusal) -> SecurityAccount {
         var rewritten = account
         // Each look at it reads it from the bytes anew.
         let uri = account.uri
@@ -33,16 +34,18 @@ extension AccountRewriter {
             )
         }
         try Self.verify(rewritten)
-        let change = AccountChange(
-            instanceID: account.instanceID,
-            isBootstrapServer: account.isBootstrapServer,
-            shortServerID: account.shortServerID,
-            server: server,
-            before: AccountSummary(account, uri: uri),
-            after: AccountSummary(rewritten, uri: rewritten.uri),
-            written: written
+        changes.append(
+            AccountChange(
+                instanceID: account.instanceID,
+                isBootstrapServer: account.isBootstrapServer,
+                shortServerID: account.shortServerID,
+                server: server,
+                before: AccountSummary(account, uri: uri),
+                after: AccountSummary(rewritten, uri: rewritten.uri),
+                written: written
+            )
         )
-        return (rewritten, change)
+        return rewritten
     }
 
     /// The bootstrap account always leads back to this gateway, whatever upstream wrote into it and whatever `unmatched`

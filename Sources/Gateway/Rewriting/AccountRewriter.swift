@@ -313,8 +313,7 @@ package struct AccountRewriter: Sendable {
         do {
             if object == 0 {
                 let account = try SecurityAccount(instance)
-                let (rewritten, change) = try self.rewrite(account, mint: mint)
-                accounts.append(change)
+                let rewritten = try self.rewrite(account, into: &accounts, mint: mint)
                 if let origin { self.held.remember(.security(account), at: origin) }
                 return rewritten.instance
             }

@@ -1,6 +1,7 @@
 /// A queue over one array: appends at the end, takes from the front, both in constant time on average.
 struct FIFO<Element> {
-    private var storage: [Element] = []
+    /// Nil where something was taken out: what is copied out is counted and stays held.
+    private var storage: [Element?] = []
     private var head = 0
 
     var isEmpty: Bool { self.head == self.storage.count }
@@ -11,7 +12,8 @@ struct FIFO<Element> {
 
     mutating func popFirst() -> Element? {
         guard !self.isEmpty else { return nil }
-        let element = self.storage[self.head]
+        var element: Element?
+        swap(&element, &self.storage[self.head])
         self.head += 1
         if self.head == self.storage.count {
             self.storage.removeAll(keepingCapacity: true)

@@ -6,9 +6,13 @@ extension PoolStateMachine {
 
     /// The first candidate that is up and steady; else the first that is up. It has an address, of course.
     func firstUsable(_ candidates: [UpstreamID], now: Instant) -> UpstreamID? {
-        let known = candidates.lazy.filter { self.upstreams[$0].address != nil }
-        return known.first { self.upstreams[$0].health.isSteady(now: now) }
-            ?? known.first { self.upstreams[$0].health.isUp }
+        // A closure over the machine would copy it.
+        var up: UpstreamID?
+        for upstream in candidates where self.upstreams[upstream].address != nil {
+            if self.upstreams[upstream].health.isSteady(now: now) { return upstream }
+            if up == nil, self.upstreams[upstream].health.isUp { up = upstream }
+        }
+        return up
     }
 
     /// The same for a new lease, which may also be the trial of a server that was down: where no other is up, or where

@@ -206,6 +206,13 @@ extension PoolStateMachine {
 
     /// When ``handleDeadline(now:)`` wants to be called next.
     var deadline: Instant? {
+        var copy = self
+        return copy.currentDeadline()
+    }
+
+    /// The same. `mutating` although nothing changes: read through the property of its owner, the whole machine would be
+    /// copied first.
+    mutating func currentDeadline() -> Instant? {
         var earliest = self.timers.earliest
         func consider(_ candidate: Instant?) {
             guard let candidate else { return }

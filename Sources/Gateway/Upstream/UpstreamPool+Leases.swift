@@ -21,7 +21,8 @@ extension UpstreamPool {
             self.counters.leasesRefused += 1
             return .refused(.upstreamHandshake, retryAfter: .seconds(60))
         }
-        let candidates = usable.map { self.id(of: $0, isRelay: owner.isRegistration, now: now) }
+        var candidates: [PoolStateMachine.UpstreamID] = []
+        for upstream in usable { candidates.append(self.id(of: upstream, isRelay: owner.isRegistration, now: now)) }
         let result = self.machine.acquire(owner, from: candidates, now: now)
         if let credentials { self.keep(credentials, for: result) }
         self.carryOut()
@@ -53,7 +54,7 @@ extension UpstreamPool {
             self.carryOut()
             return
         }
-        let isSettled = end != .clean || connection.layer.statistics.unacknowledgedMessages == 0
+        let isSettled = end != .clean || !connection.layer.hasUnacknowledged()
         connection.lease = nil
         // A restored lease may end before its holder was ready; the socket's next device is to be heard.
         connection.isMute = false

@@ -91,15 +91,17 @@ extension UpstreamPool {
     func dispatch(_ connection: Connection, now: Instant) {
         var index = 0
         while index < self.events.count {
-            let event = self.events[index]
+            // Taken out, because a copy retains everything in it.
+            var event = MessageLayer.Event.retransmitted
+            swap(&event, &self.events[index])
             index += 1
             switch event {
             case .transmit(let bytes):
-                if !self.trace.isEmpty { bytes.withUnsafeBytes { self.note($0, .toServer, on: connection) } }
+                if !self.trace.isEmpty { bytes.withBytes { self.note($0, .toServer, on: connection) } }
                 if let link = connection.link {
                     self.transmit(bytes, on: connection, link, now: now)
                 } else {
-                    bytes.withUnsafeBytes { self.transmit($0, on: connection) }
+                    bytes.withBytes { self.transmit($0, on: connection) }
                 }
                 continue
             case .dropped(.requestRejected):
@@ -130,7 +132,7 @@ extension UpstreamPool {
                 break
             }
             if let lease = connection.lease {
-                self.deliveries.append(.event(lease, event))
+                self.deliveries.append(.event(lease, consume event))
                 self.scheduleTurn()
             }
         }
@@ -141,9 +143,7 @@ extension UpstreamPool {
     }
 
     private func finishSettling(_ connection: Connection, now: Instant) {
-        guard let isAcknowledged = connection.settling, connection.layer.statistics.unacknowledgedMessages == 0 else {
-            return
-        }
+        guard let isAcknowledged = connection.settling, !connection.layer.hasUnacknowledged() else { return }
         connection.settling = nil
         connection.layer.abandonExchanges()
         self.machine.settled(
@@ -275,7 +275,7 @@ extension UpstreamPool {
                 holder.leaseBroken(lease, cause: cause, now: now)
             case .event(let lease, let event):
                 guard self.machine.socket(of: lease) != nil else { continue }
-                holder.lease(lease, received: event, now: now)
+                holder.lease(lease, received: consume event, now: now)
             }
         }
     }
@@ -328,7 +328,8 @@ extension UpstreamPool {
     }
 
     private func armTimer() {
-        guard !self.machine.isStopped, let due = Instant.earlier(self.layerTimers.earliest, self.machine.deadline)
+        guard !self.machine.isStopped,
+            let due = Instant.earlier(self.layerTimers.earliest, self.machine.currentDeadline())
         else { return }
         if let timerDue = self.timerDue, timerDue <= due { return }
         self.timer?.cancel()
@@ -345,7 +346,7 @@ extension UpstreamPool {
         // What has come in time counts, although nobody has looked at it yet.
         self.takeIn()
         let now = Instant.now
-        if let due = self.machine.deadline, due <= now {
+        if let due = self.machine.currentDeadline(), due <= now {
             self.machine.handleDeadline(now: now)
             self.carryOut()
         }

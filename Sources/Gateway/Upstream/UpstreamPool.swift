@@ -226,7 +226,8 @@ package actor UpstreamPool: LoopActor {
     }
 
     func connection(of lease: LeaseID) -> Connection? {
-        self.machine.socket(of: lease).flatMap { self.connection($0) }
+        guard let socket = self.machine.socket(of: lease) else { return nil }
+        return self.connection(socket)
     }
 
     /// - Parameter waited: how long its owner has waited for it.

@@ -65,8 +65,9 @@ extension BootstrapSession {
             let next: CoAPRequest
         }
 
-        /// A write of objects 0 or 1 that the device has not answered yet.
-        struct SentAccounts: Sendable {
+        /// A write of objects 0 or 1 that the device has not answered yet. A class, because a command is copied on its way
+        /// through, and what stands here would be counted one by one.
+        final class SentAccounts: Sendable {
             /// What the rewriter knew of the device before, which still holds if it refuses the write.
             let before: AccountRewriter.Checkpoint
             /// The one-time credentials in it.
@@ -74,6 +75,16 @@ extension BootstrapSession {
             let format: UInt16?
             /// The device's own account is in it.
             let hasBootstrapAccount: Bool
+
+            init(
+                before: AccountRewriter.Checkpoint, identities: [PSKIdentity], format: UInt16?,
+                hasBootstrapAccount: Bool
+            ) {
+                self.before = before
+                self.identities = identities
+                self.format = format
+                self.hasBootstrapAccount = hasBootstrapAccount
+            }
         }
 
         struct Held: Sendable {
@@ -218,12 +229,12 @@ extension BootstrapSession {
         /// The new credentials for servers that terminate DTLS themselves and hold as many keys of an endpoint as `keys`
         /// says, as far as the device has taken them.
         func published(
-            _ keys: GatewayConfiguration.KeysPerEndpoint, under configuration: GatewayConfiguration
+            _ keys: GatewayConfiguration.KeysPerEndpoint, at servers: [GatewayConfiguration.ServerRule]
         ) -> [OneTimeCredential] {
-            guard configuration.servers.contains(where: { $0.publishedKeys == keys }) else { return [] }
+            guard servers.contains(where: { $0.publishedKeys == keys }) else { return [] }
             return self.minted.filter { credential in
                 guard !self.untaken.contains(credential.identity) else { return false }
-                return configuration.servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
+                return servers.contains { $0.name == credential.server && $0.publishedKeys == keys }
             }
         }
 

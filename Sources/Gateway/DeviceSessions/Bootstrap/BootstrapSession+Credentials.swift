@@ -11,7 +11,9 @@ extension BootstrapSession {
         var minted = new
         for index in minted.indices {
             // Which account it was minted for shows only now.
-            minted[index].written = accounts.first { $0.isFor(minted[index]) }?.written
+            if let place = accounts.firstIndex(where: { $0.isFor(minted[index]) }) {
+                minted[index].written = accounts[place].written
+            }
         }
         self.attempt?.minted += minted
         let granted = self.grants(for: accounts, endpoint: origin.endpoint, wallClock: wallClock)
@@ -19,19 +21,21 @@ extension BootstrapSession {
         if !minted.isEmpty || !granted.isEmpty {
             self.attempt?.storing += 1
             actions.append(.store(minted, grants: granted))
-            for credential in minted {
-                actions.append(.journal(self.mintedEvent(credential, of: origin, wallClock)))
+            for index in minted.indices {
+                actions.append(.journal(self.mintedEvent(minted[index], of: origin, wallClock)))
             }
             for grant in granted { actions.append(.journal(self.mintedEvent(grant, of: origin, wallClock))) }
         }
-        for change in accounts {
-            actions.append(.journal(self.writtenEvent(change, of: origin, wallClock)))
+        for index in accounts.indices {
+            actions.append(.journal(self.writtenEvent(accounts[index], of: origin, wallClock)))
         }
     }
 
     /// Leave to register for each relayed server whose account goes out without a key; once in a bootstrap (T30).
     private func grants(for accounts: [AccountChange], endpoint: String, wallClock: Int64) -> [PlainGrant] {
-        accounts.compactMap { account in
+        // In most bootstraps no account goes out so: then none is copied.
+        guard accounts.contains(where: { $0.after.securityMode == SecurityMode.noSec.name }) else { return [] }
+        return accounts.compactMap { account in
             guard account.after.securityMode == SecurityMode.noSec.name, let server = account.server,
                 let shortServerID = account.shortServerID,
                 self.attempt?.granted.contains(where: {
@@ -48,10 +52,13 @@ extension BootstrapSession {
 }
 
 extension BootstrapSession.Attempt {
-    /// The one-time credential that goes out in this account, if any.
-    func credential(in account: AccountChange) -> OneTimeCredential? {
-        guard account.after.securityMode == SecurityMode.preSharedKey.name else { return nil }
-        return self.minted.last { account.isFor($0) && $0.written == account.written }
+    /// The identities of the one-time credentials that go out in these accounts.
+    func identities(in accounts: [AccountChange]) -> [PSKIdentity] {
+        guard !self.minted.isEmpty else { return [] }
+        return accounts.compactMap { account in
+            guard account.after.securityMode == SecurityMode.preSharedKey.name else { return nil }
+            return self.minted.last { account.isFor($0) && $0.written == account.written }?.identity
+        }
     }
 }
 

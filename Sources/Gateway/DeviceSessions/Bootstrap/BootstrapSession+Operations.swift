@@ -144,8 +144,9 @@ extension BootstrapSession {
                 for: iccid, endpoint: endpoint, server: server, shortServerID: shortServerID,
                 policy: policy, at: wallClock
             )
-            minted.append(credential)
-            return (credential.identity, credential.key)
+            let pair = (credential.identity, credential.key)
+            minted.append(consume credential)
+            return pair
         }
         let result: RewrittenWrite?
         switch source {
@@ -164,7 +165,7 @@ extension BootstrapSession {
         // Not the device's before it has taken them.
         self.attempt?.untaken.formUnion(minted.map(\.identity))
         guard let object = written.path.objectID, object <= 1 else { return (passed, nil) }
-        let identities = written.accounts.compactMap { self.attempt?.credential(in: $0)?.identity }
+        let identities = self.attempt?.identities(in: written.accounts) ?? []
         let accounts = Attempt.SentAccounts(
             before: before, identities: identities, format: written.contentFormat,
             hasBootstrapAccount: written.accounts.contains(where: \.isBootstrapServer)
@@ -207,7 +208,7 @@ extension BootstrapSession {
     /// Everything is on disk. Servers that hold one key of an endpoint learn the new one now and not before, because the
     /// device's old one counts there no more from then on.
     private mutating func publishBeforeFinish(_ id: MessageLayer.RequestID, into actions: inout [Action]) {
-        let credentials = self.attempt?.published(.one, under: self.configuration) ?? []
+        let credentials = self.attempt?.published(.one, at: self.configuration.servers) ?? []
         guard !credentials.isEmpty else {
             self.passFinish(id, into: &actions)
             return
@@ -249,12 +250,12 @@ extension BootstrapSession {
     /// Puts back what servers with one key for each endpoint knew before this attempt.
     func restore(_ attempt: Attempt, into actions: inout [Action]) {
         guard attempt.isPublished else { return }
-        actions.append(.restore(attempt.published(.one, under: self.configuration)))
+        actions.append(.restore(attempt.published(.one, at: self.configuration.servers)))
     }
 
     func commit(_ attempt: Attempt, into actions: inout [Action]) {
         for keys in GatewayConfiguration.KeysPerEndpoint.allCases {
-            let credentials = attempt.published(keys, under: self.configuration)
+            let credentials = attempt.published(keys, at: self.configuration.servers)
             if !credentials.isEmpty { actions.append(.commit(credentials, keys)) }
         }
     }

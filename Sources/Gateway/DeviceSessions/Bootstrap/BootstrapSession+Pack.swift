@@ -156,7 +156,7 @@ extension BootstrapSession {
     }
 
     private mutating func publishBeforePack(wallClock: Int64, into actions: inout [Action]) {
-        let credentials = self.attempt?.published(.one, under: self.configuration) ?? []
+        let credentials = self.attempt?.published(.one, at: self.configuration.servers) ?? []
         guard !credentials.isEmpty else {
             self.deliverPack(wallClock: wallClock, into: &actions)
             return
