@@ -27,7 +27,10 @@ extension DeviceSessions: DatagramReceiver {
         }
     }
 
-    nonisolated package func readComplete(listener: Int) { self.enter(()) { sessions, _ in sessions.endTurn() } }
+    /// The turn ends when the sockets to servers have been read, too: ``upstreamReadComplete()``.
+    nonisolated package func readComplete(listener: Int) {
+        self.enter(()) { sessions, _ in sessions.pool.enter(()) { pool, _ in pool.endTurnOfHolder() } }
+    }
 }
 
 extension DeviceSessions: LeaseHolder {

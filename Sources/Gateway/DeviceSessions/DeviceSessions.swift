@@ -220,6 +220,7 @@ package actor DeviceSessions: LoopActor {
             self.environment.audit.record(self.configuration.mode.marked(self.audits))
             self.audits.removeAll(keepingCapacity: true)
         }
+        self.pool.enter(()) { pool, _ in pool.flush() }
         for listener in self.listeners { listener.flush() }
         self.armTimer()
     }

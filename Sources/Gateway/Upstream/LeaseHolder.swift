@@ -19,6 +19,7 @@ package protocol LeaseHolder: AnyObject, Sendable {
     /// The lease is over because its socket died or nobody listens at the far end; it must not be released any more.
     func leaseBroken(_ id: LeaseID, cause: FailureCause, now: Instant)
 
-    /// All that one turn of the loop brought has been delivered: a good moment to write to devices.
+    /// All sockets that were readable have been read, and all that servers sent has been delivered: the end of the turn,
+    /// and a good moment to write.
     func upstreamReadComplete()
 }

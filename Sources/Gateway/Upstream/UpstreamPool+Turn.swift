@@ -202,6 +202,7 @@ extension UpstreamPool {
     private func close(_ socket: PoolStateMachine.SocketID) {
         guard let connection = self.connection(socket) else { return }
         self.endSession(of: socket)
+        self.flush()
         self.connections[socket.slot] = nil
         connection.channel.close(promise: nil)
     }
@@ -235,8 +236,16 @@ extension UpstreamPool {
         self.loop.execute { self.enter(()) { pool, _ in pool.endTurn() } }
     }
 
+    /// The holder's own sockets have been read: it is called back once those of the pool have been, too, so that both
+    /// halves of a turn come to one end.
+    func endTurnOfHolder() {
+        self.owesReadComplete = true
+        self.scheduleTurn()
+    }
+
     private func endTurn() {
         self.isTurnScheduled = false
+        self.isTurnEnding = true
         self.takeIn()
         self.handleSendFailures()
         var left = Self.openingsPerTurn
@@ -254,6 +263,8 @@ extension UpstreamPool {
             self.owesReadComplete = false
             self.holder?.upstreamReadComplete()
         }
+        self.isTurnEnding = false
+        self.flush()
         self.endWarmUpIfReady()
         self.armTimer()
     }
@@ -280,17 +291,32 @@ extension UpstreamPool {
         }
     }
 
-    /// Gives one datagram to the kernel.
+    /// Takes a copy of one datagram; it leaves with the next ``flush()``, at the end of the turn at the latest.
     func transmit(_ bytes: UnsafeRawBufferPointer, on connection: Connection) {
-        guard connection.channel.isActive else { return }
-        switch connection.descriptor.send(bytes) {
-        case .sent: self.counters.datagramsOut &+= 1
-        case .full: self.counters.unsent &+= 1
-        case .failed(let errno):
-            self.counters.unsent &+= 1
-            self.sendFailures.append((connection.id, errno))
-            self.scheduleTurn()
+        self.departures.append(bytes, of: connection)
+        if self.departures.isFull { self.flush() }
+        if !self.isTurnEnding { self.scheduleTurn() }
+    }
+
+    /// Gives to the kernel what was taken since the last call. All at once, because a server sleeps between datagrams: the
+    /// first one wakes it, which costs as much as sending, and finds it awake for the others.
+    func flush() {
+        guard !self.departures.isEmpty else { return }
+        var departures = StagedMessages<Connection>()
+        swap(&departures, &self.departures)
+        departures.forEach { connection, bytes in
+            guard connection.channel.isActive else { return }
+            switch connection.descriptor.send(bytes) {
+            case .sent: self.counters.datagramsOut &+= 1
+            case .full: self.counters.unsent &+= 1
+            case .failed(let errno):
+                self.counters.unsent &+= 1
+                self.sendFailures.append((connection.id, errno))
+                self.scheduleTurn()
+            }
         }
+        departures.wipe()
+        if self.departures.isEmpty { self.departures = departures }
     }
 
     /// What sending met with since the last turn. Not told to the machine at once: it may be at work.

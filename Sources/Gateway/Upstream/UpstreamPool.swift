@@ -12,7 +12,7 @@ internal import Timing
 /// message IDs go on counting and old messages are still recognised.
 ///
 /// The actor is pinned to the shard's event loop. The holder of leases calls it as plain functions; no call calls
-/// back. Datagrams leave at once; ``LeaseHolder/upstreamReadComplete()`` comes once per turn of the loop.
+/// back. ``LeaseHolder/upstreamReadComplete()`` comes once per turn of the loop, and datagrams leave together then.
 package actor UpstreamPool: LoopActor {
     package nonisolated var unownedExecutor: UnownedSerialExecutor { self.executor }
     private nonisolated let executor: UnownedSerialExecutor
@@ -121,10 +121,13 @@ package actor UpstreamPool: LoopActor {
     /// What was read and not looked at.
     var arrivals = StagedMessages<PoolStateMachine.SocketID>()
     var events: [MessageLayer.Event] = []
+    /// What leaves at the end of the turn.
+    var departures = StagedMessages<Connection>()
     var deliveries = FIFO<Delivery>()
     var isDelivering = false
     var owesReadComplete = false
     var isTurnScheduled = false
+    var isTurnEnding = false
     var sendFailures: [(socket: PoolStateMachine.SocketID, errno: CInt)] = []
     var openings = FIFO<(socket: PoolStateMachine.SocketID, remote: PeerAddress, local: IPAddress?)>()
     var warmUp: [EventLoopPromise<Void>] = []
