@@ -322,6 +322,21 @@ struct UpstreamPoolTests {
         try await pool.stop()
     }
 
+    @Test("What goes to servers waits for the end of the turn, and leaves then without being asked for")
+    func leavesTogether() async throws {
+        let (server, pool, upstream) = try await PoolFixture.started()
+        let leases = [try await pool.take("1", upstream), try await pool.take("2", upstream)]
+        let (before, during) = await pool.sessions.call { pool in
+            let before = pool.counters.datagramsOut
+            for lease in leases { _ = pool.send(CoAPRequest(.post, path: ["bs"]), on: lease, now: .now) }
+            return (before, pool.counters.datagramsOut)
+        }
+        #expect(during == before)
+        for _ in leases { #expect(try await server.receiveMessage().message.code == .post) }
+        #expect(await pool.pool.counters.datagramsOut >= before + 2)
+        try await pool.stop()
+    }
+
     @Test("A last answer leaves even if its socket is closed in the same turn")
     func lastAnswerLeaves() async throws {
         let (server, pool, upstream) = try await PoolFixture.started()
