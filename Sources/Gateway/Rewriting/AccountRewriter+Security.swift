@@ -2,8 +2,8 @@ internal import LwM2M
 internal import Secrets
 
 extension AccountRewriter {
-    /// Rewrites one instance of object 0, and adds to `changes` what became of it. Bootstrap account and servers are told apart by resource 1, never by their
-    /// instance (T20).
+    /// Rewrites one instance of object 0, and adds to `changes` what became of it. Bootstrap account and servers are told
+    /// apart by resource 1, never by their instance (T20).
     mutating func rewrite(
         _ account: SecurityAccount,
         into changes: inout [AccountChange],

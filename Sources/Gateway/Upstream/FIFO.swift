@@ -1,6 +1,6 @@
 /// A queue over one array: appends at the end, takes from the front, both in constant time on average.
 struct FIFO<Element> {
-    /// Nil where something was taken out: what is copied out is counted and stays held.
+    /// Nil where something was taken out, so that it is moved and not copied, and held no longer.
     private var storage: [Element?] = []
     private var head = 0
 

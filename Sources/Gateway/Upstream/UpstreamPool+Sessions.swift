@@ -264,7 +264,7 @@ extension UpstreamPool {
 
     private func seal(_ message: [UInt8], on connection: Connection, _ link: SecureLink, now: Instant) {
         guard let session = link.session else { return }
-        message.withUnsafeBytes { bytes in
+        message.withBytes { bytes in
             do throws(DTLSError) {
                 try session.send(bytes)
             } catch {

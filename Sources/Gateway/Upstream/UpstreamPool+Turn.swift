@@ -286,7 +286,7 @@ extension UpstreamPool {
                 holder.leaseBroken(lease, cause: cause, now: now)
             case .event(let lease, let event):
                 guard self.machine.socket(of: lease) != nil else { continue }
-                holder.lease(lease, received: consume event, now: now)
+                holder.lease(lease, received: event, now: now)
             }
         }
     }
